@@ -1,0 +1,62 @@
+# The targets make their own virtual environment in .venv; nothing is installed outside this folder.
+# All paths are relative, so that the folder may be anywhere, also under a path with spaces.
+
+PYTHON ?= python3
+BIN := .venv/bin
+NEEDED := the package python3-venv (Debian, Ubuntu: apt-get install python3-venv)
+.DEFAULT_GOAL := help
+.PHONY: help demo lab test book check unit notebooks style types lock clean
+
+help: ## list the targets
+	@echo "make TARGET, with TARGET one of:"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r name words; do printf '%-12s %s\n' "$$name" "$$words"; done
+
+demo: .venv/book ## run the book and write readable pages to build/book
+	@$(BIN)/python -m tools.book
+
+lab: .venv/book ## open JupyterLab at notebook 00
+	@$(BIN)/python -m jupyter trust notebooks/*.ipynb >/dev/null 2>&1 || true
+	$(BIN)/python -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+
+test: style types unit notebooks check ## all tests: style, types, unit tests, notebooks compared strictly
+
+unit: .venv/dev ## the unit tests
+	$(BIN)/python -m pytest tests
+
+notebooks: .venv/dev ## the notebooks under nbval: every stored output must come out again
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider notebooks
+
+check: .venv/dev ## run the book and compare it byte for byte
+	$(BIN)/python -m tools.book --check
+
+style: .venv/dev
+	$(BIN)/python -m ruff check .
+
+types: .venv/dev
+	$(BIN)/python -m mypy
+
+book: .venv/book ## run the notebooks and write them back in canonical form
+	@$(BIN)/python -m tools.book --write
+
+clean: ## remove the virtual environment and everything that was built
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+
+# The environment: made when it is missing or when what it should contain has changed.
+.venv/base:
+	@command -v "$(PYTHON)" >/dev/null || { echo "Python 3.11 or later is needed (Debian, Ubuntu: apt-get install python3 python3-venv)."; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; $(PYTHON) is older. Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing: install $(NEEDED)."; exit 1; }
+	@echo "Making a virtual environment in .venv; this happens once."
+	@"$(PYTHON)" -m venv .venv
+	@touch $@
+
+.venv/book: .venv/base requirements.txt pyproject.toml
+	@echo "Installing what the book needs (a minute the first time)."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+.venv/dev: .venv/book requirements-dev.txt
+	@echo "Installing what the tests need."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

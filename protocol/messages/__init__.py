@@ -1,0 +1,1 @@
+"""The closed list of wire messages, one module per document."""

@@ -55,8 +55,10 @@ def parse(data: bytes) -> Json:
     except Misuse as error:
         raise Refused(str(error)) from error
     if not exact:
-        raise Refused("the payload is not canonical JSON (RFC 8785): it has duplicate or unsorted keys, white space, "
-                      "or a number in another notation")
+        raise Refused(
+            "the payload is not canonical JSON (RFC 8785): it has duplicate or unsorted keys, white space, "
+            "or a number in another notation"
+        )
     return value
 
 

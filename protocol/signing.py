@@ -140,10 +140,11 @@ def refuse_lab_key(key: KeyPair | PublicKey) -> None:
 
 @dataclass(frozen=True)
 class Signed:
-    """A compact JWS that was verified: who signed it, and what."""
+    """A compact JWS that was verified: who signed it, with which key, and what."""
 
     compact: str
     signer: str
+    kid: str
     payload: Json = field(hash=False)
     digest: str
 
@@ -176,7 +177,7 @@ class KeyRing:
             payload = parse(signature.payload)
         except Refused as error:
             raise NotSigned(error.reason, found=error.found) from error
-        return Signed(_as_text(compact), owner, payload, digest(signature.payload))
+        return Signed(_as_text(compact), owner, key.kid, payload, digest(signature.payload))
 
 
 def extract(compact: bytes | str) -> CompactSignature:

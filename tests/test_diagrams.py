@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import mermaidx
 import pytest
 
-from protocol.diagrams import Figure
+from protocol.diagrams import STYLE, Figure
 from protocol.network import World
 from protocol.steps import TABLE_1
 
@@ -30,7 +30,7 @@ def figure(world: World) -> Figure:
 
 def test_the_same_run_gives_the_same_figures(figure: Figure) -> None:
     assert {line.kind for line in figure.lines} == {
-        "stage", "message", "lost", "action", "question", "crash", "restart", "wait",
+        "stage", "message", "lost", "action", "question", "crash", "restart", "wait", "gap",
     }  # fmt: skip
     again = Figure.__new__(Figure)
     again.__dict__ = dict(figure.__dict__)
@@ -77,6 +77,16 @@ def test_svg_is_well_formed_themed_and_one_element_a_line(figure: Figure) -> Non
     body = figure.svg.split("</style>")[1]
     assert all(len(re.findall(r"<(?:line|text|rect|path|circle)\b", row)) <= 1 for row in body.splitlines())
     assert not re.search(r"(href|src|url\()", figure.svg), "a picture needs nothing from the network"
+
+
+def test_no_style_makes_words_invisible(figure: Figure) -> None:
+    """A rule for arrows (stroke, no fill) must not also reach the words of the same class."""
+    root = ET.fromstring(figure.svg)
+    classes = {name for text in root.iter("{http://www.w3.org/2000/svg}text") for name in text.get("class", "").split()}
+    assert {"message", "action", "question", "lost", "crash"} <= classes
+    for selector, rule in re.findall(r"(\.gwf [^{]*)\{([^}]*)\}", STYLE):
+        if "stroke" in rule or "fill: none" in rule:
+            assert not re.search(rf"\.gwf (?:text)?\.(?:{'|'.join(classes)})\b", selector), selector
 
 
 def test_svg_stays_inside_its_own_frame(figure: Figure) -> None:

@@ -18,7 +18,7 @@ demo: .venv/book ## run the book and write readable pages to build/book
 
 lab: .venv/book ## open JupyterLab at notebook 00
 	@$(BIN)/python -m jupyter trust notebooks/*.ipynb >/dev/null 2>&1 || true
-	$(BIN)/python -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	$(BIN)/python -m jupyterlab $(shell [ "$$(id -u)" = 0 ] && echo --allow-root) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 test: style types unit notebooks check ## all tests: style, types, unit tests, notebooks compared strictly
 

@@ -11,7 +11,8 @@ from protocol.objects import digest
 from protocol.rules import Rules
 from protocol.signing import read_payload
 from protocol.steps import TABLE_1, Kind, Role
-from protocol.trace import Acted, Asked, Crashed, Delivered
+from protocol.stores import SQLiteLog
+from protocol.trace import Acted, Asked, Crashed, Delivered, Lost
 from tests.conftest import ALICE, BOB, check_one_owner, check_transferred, every_crash_point
 
 CRASH_POINTS = every_crash_point()
@@ -144,6 +145,35 @@ def test_both_gateways_down_at_once(world: World) -> None:
     world.restart("sender")
     world.run()
     check_transferred(world)
+
+
+def test_what_was_on_its_way_is_lost_with_the_connection(world: World) -> None:
+    """Neither what was sent to a gateway that is gone nor what it sent itself arrives after its restart."""
+    world.start()
+    world.run(until="2.4")
+    assert [message.step for message in world.link] == ["2.4"]
+    world.crash("recipient")
+    world.restart("recipient")
+    lost = [event for event in world.trace.of(Lost) if isinstance(event, Lost)]
+    assert [(event.source, event.step) for event in lost] == [("GW2", "2.4")]
+    assert [(message.step, message.again) for message in world.link] == [("2.4", True)], "it is said again"
+    world.run()
+    check_transferred(world)
+
+
+def test_a_complete_session_is_no_longer_open(world: World) -> None:
+    """A restart begins with the open sessions only."""
+    world.start()
+    world.run(until="3.7")
+    stores = [SQLiteLog(world.directory / name) for name in ("GW1.sqlite", "GW2.sqlite")]
+    assert [store.getOpenSessions() for store in stores] == [world.sessions] * 2
+    world.run()
+    assert [store.getOpenSessions() for store in stores] == [[], []]
+    for store in stores:
+        store.close()
+    world.crash("sender")
+    world.restart("sender")
+    assert not world.link, "there is nothing to say about a complete session"
 
 
 def test_two_transfers_between_the_same_gateways(world: World) -> None:

@@ -5,6 +5,7 @@ Each case tampers with one message on its way and names the code of SATP 11.4 th
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc import jws
 
 from protocol.errors import SATP_CODES
 from protocol.messages.satp import NAMESPACE, NO_ID, ErrorMessage, parse_message
@@ -74,10 +76,26 @@ def actor_of(payload: Json) -> Role:
     return next(row.actor for row in MESSAGES if payload["messageType"] == NAMESPACE + row.name)
 
 
+def b64(payload: Json) -> bytes:
+    return base64.urlsafe_b64encode(canonical(payload)).rstrip(b"=")
+
+
+def forge(world: World, payload: Json) -> bytes:
+    """Signed by somebody else, under the kid of the right gateway."""
+    who = "GW1" if actor_of(payload) is Role.SENDER else "GW2"
+    return jws.serialize_compact(
+        {"alg": "ES256", "kid": world.key(who).public.kid}, canonical(payload), world.key("somebody").key
+    ).encode()
+
+
+def swap_payload(world: World, payload: Json) -> bytes:
+    """Another payload under a signature that was right."""
+    header, _, signature = change()(world, payload).split(b".")
+    return b".".join([header, b64(payload | {"more": 1}), signature])
+
+
 def not_canonical(world: World, payload: Json) -> bytes:
     """A right signature over JSON with white space: joserfc signs whatever bytes it is given."""
-    from joserfc import jws
-
     key = world.key("GW1")
     header = {"alg": "ES256", "kid": key.public.kid}
     return jws.serialize_compact(header, json.dumps(payload, indent=1).encode(), key.key).encode()
@@ -92,6 +110,9 @@ ANY_MESSAGE: dict[str, tuple[Tamper, str]] = {
     "not even text": (lambda world, payload: b"\xff\x00.\x80.\x80", "err_0.1.1"),
     "only the payload, unsigned": (lambda world, payload: canonical(payload), "err_0.1.1"),
     "a key nobody knows": (resign("somebody"), "err_0.1.3"),
+    "another's signature under the right kid": (forge, "err_0.1.3"),
+    "another payload under a right signature": (swap_payload, "err_0.1.3"),
+    "the algorithm none": (lambda world, payload: b"eyJhbGciOiJub25lIn0." + b64(payload) + b".", "err_0.1.3"),
     "an unknown message type": (change(messageType=NAMESPACE + "hello-msg"), "err_0.1.1"),
     "no message type": (change(messageType=None), "err_0.1.1"),
     "a message type that is a number": (change(messageType=7), "err_0.1.1"),

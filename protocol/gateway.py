@@ -274,7 +274,7 @@ class Gateway:
             contextId=session.context or read_payload(payload["message"])["transferContextId"],
             gatewayId=self.id,
             sequenceNumber=session.length + 1,
-            phase=row.stage,
+            satpPhase=row.stage,
             step=row.number,
             operation=operation,
             timestamp=rfc3339(self._now()),

@@ -19,10 +19,35 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import NamedTuple
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from protocol.errors import Refused
 from protocol.log import Conflict, LogEntry, LogStorage
+from protocol.messages.satp import Sha256
 from protocol.objects import Json, digest
 from protocol.signing import KeyPair, KeyRing
+
+
+class Record(BaseModel):
+    """What is published of an entry: its hash, and as little else as a later proof needs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    gatewayId: str
+    session: Sha256
+    sequenceNumber: int = Field(ge=1)
+    entryHash: Sha256
+
+
+def make_record(entry: LogEntry) -> Json:
+    record = Record(
+        gatewayId=entry.gatewayId,
+        session=digest(entry.sessionId),
+        sequenceNumber=entry.sequenceNumber,
+        entryHash=entry.compute_hash(),
+    )
+    content: Json = record.model_dump()
+    return content
 
 
 class Finding(StrEnum):
@@ -57,16 +82,20 @@ class Notary:
     def publish(self, compact: str) -> None:
         """Take one signed record. Conflict if its place has another one; the same one again is no news."""
         signed = self._keys.verify(compact)
-        record = signed.payload
-        if record.get("gatewayId") != signed.signer:
-            raise Refused("a record of another gateway", expected=signed.signer, found=record.get("gatewayId"))
-        known = self._records.setdefault((signed.signer, str(record.get("session"))), [])
-        number, entry_hash = record.get("sequenceNumber"), str(record.get("entryHash"))
-        if isinstance(number, int) and 1 <= number <= len(known) and known[number - 1] == entry_hash:
+        try:
+            record = Record.model_validate(signed.payload)
+        except ValidationError as error:
+            raise Refused(
+                f"not a record: {error.errors()[0]['msg']}", field=str(error.errors()[0]["loc"][0])
+            ) from error
+        if record.gatewayId != signed.signer:
+            raise Refused("a record of another gateway", expected=signed.signer, found=record.gatewayId)
+        known = self._records.get((record.gatewayId, record.session), [])
+        if known[record.sequenceNumber - 1 : record.sequenceNumber] == [record.entryHash]:
             return
-        if number != len(known) + 1:
-            raise Conflict("another record has this place", expected=len(known) + 1, found=number)
-        known.append(entry_hash)
+        if record.sequenceNumber != len(known) + 1:
+            raise Conflict("another record has this place", expected=len(known) + 1, found=record.sequenceNumber)
+        self._records[record.gatewayId, record.session] = [*known, record.entryHash]
 
     def get_length(self, session_id: str, gateway_id: str) -> int:
         return len(self._get_hashes(session_id, gateway_id))
@@ -93,16 +122,6 @@ class Notary:
             for (gateway, session), hashes in self._records.items()
         )
         return "\n".join(lines) or "no record"
-
-
-def make_record(entry: LogEntry) -> Json:
-    """What is published of an entry: hash and as little else as a later proof needs."""
-    return {
-        "gatewayId": entry.gatewayId,
-        "session": digest(entry.sessionId),
-        "sequenceNumber": entry.sequenceNumber,
-        "entryHash": entry.compute_hash(),
-    }
 
 
 class NotaryLog(LogStorage):

@@ -85,9 +85,8 @@ class Notary:
         try:
             record = Record.model_validate(signed.payload)
         except ValidationError as error:
-            raise Refused(
-                f"not a record: {error.errors()[0]['msg']}", field=str(error.errors()[0]["loc"][0])
-            ) from error
+            first = error.errors(include_url=False)[0]
+            raise Refused(f"not a record: {first['msg']}", field=str(first["loc"][0])) from error
         if record.gatewayId != signed.signer:
             raise Refused("a record of another gateway", expected=signed.signer, found=record.gatewayId)
         known = self._records.get((record.gatewayId, record.session), [])
@@ -95,7 +94,7 @@ class Notary:
             return
         if record.sequenceNumber != len(known) + 1:
             raise Conflict("another record has this place", expected=len(known) + 1, found=record.sequenceNumber)
-        self._records[record.gatewayId, record.session] = [*known, record.entryHash]
+        self._records.setdefault((record.gatewayId, record.session), []).append(record.entryHash)
 
     def get_length(self, session_id: str, gateway_id: str) -> int:
         return len(self._get_hashes(session_id, gateway_id))

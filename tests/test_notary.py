@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import Refused
-from protocol.log import Conflict, LogEntry, LogStorage, MemoryLog
+from protocol.log import Conflict, LogEntry, LogStorage, MemoryLog, verify_chain
 from protocol.notary import STORAGE_MODES, Finding, Notary, NotaryLog, make_record
 from protocol.objects import digest
 from protocol.signing import BadSignature, KeyPair, KeyRing
@@ -51,8 +51,6 @@ def test_a_log_is_proved_whole_changed_or_shortened(inner: LogStorage, notary: N
 
 def test_the_chain_alone_cannot_see_a_lost_tail_and_the_notary_can(inner: LogStorage, notary: Notary) -> None:
     """FACTS of disks: a clean tail may be lost, and the hash chain of what is left is whole."""
-    from protocol.log import verify_chain
-
     NotaryLog(inner, notary, KEY).updateLog(SESSION, CHAIN)
     verify_chain(CHAIN[:-1])
     assert notary.prove(SESSION, "GW1", CHAIN[:-1]).finding is Finding.SHORTENED

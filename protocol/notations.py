@@ -71,6 +71,7 @@ PHASES = {
     "commitment establishment": 3,
     "commitment establishment flow": 3,
 }
+TIME = "UNIX seconds or RFC 3339"
 LEFT_OUT = {"version": "", "contextId": "", "gatewayId": "", "step": "", "payloadHash": "", "lastEntryHash": ""}
 
 
@@ -96,26 +97,26 @@ def _parse(source: str | bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise Refused(f"log entry: not JSON: {error}") from error
     if not isinstance(content, dict):
-        raise Refused("log entry: not a JSON object", found=type(content).__name__)
+        raise Refused("log entry: not an object", expected="a JSON object", found=type(content).__name__)
     return content
 
 
 def _read_time(value: Any, name: str) -> str:
     """UNIX seconds, as a number or as digits, become RFC 3339."""
     if isinstance(value, str) and not value.isascii():
-        raise Refused(f"log entry: {name} is no time", field=name, found=value)
+        raise Refused(f"log entry: {name} is no time", field=name, expected=TIME, found=value)
     if isinstance(value, str) and not value.isdigit():
         try:
             datetime.fromisoformat(value)
         except ValueError as error:
-            raise Refused(f"log entry: {name} is neither UNIX seconds nor RFC 3339", field=name, found=value) from error
+            raise Refused(f"log entry: {name} is no time", field=name, expected=TIME, found=value) from error
         return value
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise Refused(f"log entry: {name} is neither UNIX seconds nor RFC 3339", field=name, found=value)
+        raise Refused(f"log entry: {name} is no time", field=name, expected=TIME, found=value)
     try:
         return datetime.fromtimestamp(int(value), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (OverflowError, OSError, ValueError) as error:
-        raise Refused(f"log entry: {name} is no UNIX time", field=name, found=value) from error
+        raise Refused(f"log entry: {name} is no time", field=name, expected=TIME, found=value) from error
 
 
 def _read_phase(value: Any, name: str) -> Any:
@@ -124,7 +125,7 @@ def _read_phase(value: Any, name: str) -> Any:
         return value
     phase = PHASES.get(value.lower()) if isinstance(value, str) else None
     if phase is None:
-        raise Refused(f"log entry: {name} is no phase of RECOVERY 4", field=name, found=value)
+        raise Refused(f"log entry: {name}", field=name, expected="1, 2, 3 or the name of a flow", found=value)
     return phase
 
 
@@ -139,7 +140,7 @@ def _read_payload(value: Any, name: str) -> Json:
 
 def _read_credential(value: Any, name: str) -> str:
     if not isinstance(value, str):
-        raise Refused(f"log entry: {name} is no text", field=name, found=type(value).__name__)
+        raise Refused(f"log entry: {name}", field=name, expected="a text", found=type(value).__name__)
     return digest(value.encode("utf-8", "surrogatepass"))
 
 

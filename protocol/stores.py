@@ -10,6 +10,10 @@ entries or with all but the last transaction, never with half of one. What it ca
 further up in that file: everything after it is dropped without a word, and the log is shorter and
 whole. That is seen by whoever keeps the hash of the last entry elsewhere: the peer, or a notary.
 
+A file is for one gateway, which is one process: where two processes write and checkpoint one file at the
+same time, SQLite from 3.7.0 to 3.51.2 can damage it (sqlite.org/wal.html, "the WAL-reset bug"). What
+several machines share needs another store.
+
 In a file of lines (`*.jsonl`, one canonical entry a line) the same rule is ours: a last line that is not
 whole is dropped and reported; any other line that cannot be read is refused with its number.
 

@@ -42,7 +42,7 @@ from protocol.signing import BadSignature, KeyPair, KeyRing
 from protocol.steps import LAST, find_row
 
 LOCAL_CONSTANTS: Json = {"loggingProfile": "Local Store", "accessControlProfile": "GatewayOnly"}
-NOT_DURABLE = "inside a group nothing is durable yet: leave the group first, then act or send"
+NOT_DURABLE = "what this group wrote of session {} is not durable yet: leave the group first, then act or send"
 
 
 class Operation(StrEnum):
@@ -310,13 +310,13 @@ class LogStorage(Protocol):
     def group(self) -> AbstractContextManager[None]:
         """Ours: the appends inside become durable together when it ends, and not before.
 
-        So nothing may be sent, and no ledger may be asked to act, before it has ended. An exception inside
-        loses the whole group and nothing else; whoever took its entries into account reads the log again.
-        A group inside a group is part of the outer one.
+        So nothing may be sent, and no ledger asked to act, because of an entry whose group has not ended. An
+        exception inside loses the whole group and nothing else; whoever took its entries into account reads
+        the log again. A group inside a group is part of the outer one.
         """
 
-    def verify_durable(self) -> None:
-        """Ours: raise Misuse inside a group, where an append that returned is not durable yet."""
+    def verify_durable(self, session_id: str) -> None:
+        """Ours: raise Misuse while a group holds an entry of this session: it was appended and is not durable yet."""
 
     def getLastEntry(self, session_id: str) -> LogEntry | None:
         length = self.getLogLength(session_id)
@@ -404,6 +404,6 @@ class MemoryLog(LogStorage):
             if not was_closed:
                 self._closed.discard(session_id)
 
-    def verify_durable(self) -> None:
-        if self._depth:
-            raise Misuse(NOT_DURABLE)
+    def verify_durable(self, session_id: str) -> None:
+        if any(written == session_id for written, _ in self._undo):
+            raise Misuse(NOT_DURABLE.format(session_id))

@@ -27,9 +27,8 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from protocol.errors import Misuse, Refused
-from protocol.messages.satp import short_name
 from protocol.objects import Json, digest
-from protocol.steps import find_row
+from protocol.steps import describe_step
 
 
 class Operation(StrEnum):
@@ -73,7 +72,7 @@ class LogEntry(BaseModel):
         return digest(self.as_json())
 
     def __repr__(self) -> str:
-        return f"{self.sequenceNumber:>2}  {self.operation:<4} {self.step} {short_name(find_row(self.step).name)}"
+        return f"{self.sequenceNumber:>2}  {self.operation:<4} {self.step} {describe_step(self.step)}"
 
     __str__ = __repr__
 

@@ -29,7 +29,8 @@ from pathlib import Path
 from protocol.errors import Misuse
 from protocol.example import CLAIM, make_proposal
 from protocol.faults import CrashPoint, GatewayGone, Tripwire, WatchedLog, WatchedNetwork
-from protocol.gateway import Gateway, Identity, Outgoing
+from protocol.gateway import Gateway, Outgoing
+from protocol.journal import Identity
 from protocol.ledger import Ledger, rfc3339
 from protocol.log import LogEntry
 from protocol.messages.satp import short_name
@@ -134,26 +135,35 @@ class World:
 
     # ------------------------------------------------------------------ telling the story
 
-    def start(self, asset: str | None = None) -> str:
+    def start(self, asset: str | None = None, *, lock_type: str | None = None) -> str:
         """Issue the asset to its originator, let the sender propose the transfer; returns the session id.
 
-        Without `asset` it is the draft's own example, with the draft's ids.
+        Without `asset` it is the draft's own example, with the draft's ids; `lock_type` is another one than the
+        example's HASH_TIME_LOCK. An asset that network 1 has already is not issued again.
         """
-        proposal = make_proposal(self.key, (asset, self.make_id(), self.make_id()) if asset else None)
+        is_another = asset is not None or bool(self.sessions)
+        ids = (asset or CLAIM["digitalAssetId"], self.make_id(), self.make_id()) if is_another else None
+        proposal = make_proposal(self.key, ids, lock_type)
         claim = proposal["transferInitClaim"]
-        self.origin.issue(claim["digitalAssetId"], claim["verifiedOriginatorEntityId"])
+        if not any(known.id == claim["digitalAssetId"] for known in self.origin.assets):
+            self.origin.issue(claim["digitalAssetId"], claim["verifiedOriginatorEntityId"])
         self.sessions.append(proposal["sessionId"])
         self._live(self._sides[Role.SENDER], lambda gateway: [gateway.start(proposal)])
         return str(proposal["sessionId"])
 
-    def run(self, until: str | None = None) -> None:
+    def wait(self, seconds: int) -> None:
+        """Let time pass. Nothing is delivered meanwhile; what is due (a lock's expiry) is due afterwards."""
+        self._time += timedelta(seconds=seconds)
+
+    def run(self, until: str | None = None, of: str | None = None) -> None:
         """Carry messages until step `until` is done at its actor, or a gateway crashes, or everything is at rest.
 
+        `of` names the session that `until` is about; without it any will do.
         While the link is empty, time passes and gateways send their last message again; when that has changed
         nothing for long, or somebody is down, the run ends where it is.
         """
         crashes, patience = len(self.trace.of(Crashed)), self._compute_patience()
-        while patience and not self._is_done(until) and len(self.trace.of(Crashed)) == crashes:
+        while patience and not self._is_done(until, of) and len(self.trace.of(Crashed)) == crashes:
             entries = len(self.trace.of(Logged))
             if self.link:
                 self.deliver_next()
@@ -195,6 +205,11 @@ class World:
         self._report(Restarted(self.now, side.id))
         self._make_gateway(side)
         self._live(side, lambda gateway: gateway.restart())
+
+    def abort(self, who: str, reason: str, session_id: str | None = None) -> None:
+        """The application behind a gateway ends a session: the first one unless another is named."""
+        side, name = self._side(who), session_id or self.sessions[0]
+        self._live(side, lambda gateway: gateway.abort(name, reason))
 
     def lose(self, step: str) -> None:
         """Lose the next message of this step."""
@@ -286,11 +301,13 @@ class World:
         gateway = self._gateway(role)
         return [found for found in map(gateway.find_session, self.sessions) if found is not None]
 
-    def _is_done(self, until: str | None) -> bool:
+    def _is_done(self, until: str | None, of: str | None) -> bool:
         if until is None:
             return False
         row = find_row(until)
-        return self._sides[row.actor].gateway is not None and any(row.number in s.done for s in self._known(row.actor))
+        if self._sides[row.actor].gateway is None:
+            return False
+        return any(row.number in each.done for each in self._known(row.actor) if of in (None, each.id))
 
     def _compute_patience(self) -> int:
         return PATIENCE if all(side.gateway for side in self._sides.values()) else 1

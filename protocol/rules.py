@@ -28,6 +28,9 @@ class Rules:
     same_reply_to_a_repeated_request: bool = True
     """C14: a repeated message is answered with the stored bytes, not refused for its old hashPrevMessage."""
 
+    burn_only_under_a_live_lock: bool = True
+    """C4, C29: the sender asks for the state of its lock right before it burns; the ledger checks it once more."""
+
     def __repr__(self) -> str:
         off = [field.name for field in fields(self) if not getattr(self, field.name)]
         return f"every rule but {', '.join(off)}" if off else "every rule"

@@ -172,7 +172,6 @@ CLAIM_CASES: dict[str, tuple[Json, str]] = {
 CAPABILITY_CASES: dict[str, tuple[Json, str]] = {
     "the draft's RSA": ({"gatewayDefaultSignatureAlgorithm": "RSA"}, "err_1.1.31"),
     "a lock that nobody has": ({"networkLockType": "PAD_LOCK"}, "err_1.1.32"),
-    "a lock without expiry, which is not supported yet": ({"networkLockType": "HASH_LOCK"}, "err_1.1.32"),
     "a lock of one second": ({"networkLockExpirationTime": 1}, "err_1.1.33"),
     "a lock of minus one second": ({"networkLockExpirationTime": -1}, "err_1.1.33"),
     "an old TLS scheme": ({"gatewayTlsScheme": "TLS_RSA_WITH_RC4_128_MD5"}, "err_1.1.34"),
@@ -254,17 +253,6 @@ def test_an_error_about_nothing_is_not_answered(world: World) -> None:
     before = fingerprint(world)
     assert world.sender.receive(error) is None
     assert fingerprint(world) == before
-
-
-def test_the_peers_error_parks_the_session_and_keeps_the_evidence(world: World) -> None:
-    data = change(hashPrevMessage=WRONG)(world, read_payload(stop_before(world, "2.2")))
-    error = read_payload(world.recipient.receive(data) or b"")
-    about_the_right_one = error | {"hashPrevMessage": world.sender.session(world.sessions[0]).history.head}
-    signed = world.key("GW2").sign(about_the_right_one)
-    assert world.sender.receive(signed.encode()) is None
-    assert world.log("sender")[-1].payload["message"] == signed
-    assert "err_2.2.5" in str(world.sender.session(world.sessions[0]).parked)
-    assert world.sender.on_time_out() == [], "a parked session says nothing more"
 
 
 def test_fields_that_the_draft_does_not_name_are_kept_and_covered(world: World) -> None:

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from protocol.ledger import Cancellation, Ledger, Order, Receipt
+from protocol.ledger import Cancellation, Ledger, LedgerRefused, Order, Receipt
 from protocol.log import LogEntry
 from protocol.steps import describe_step
 from protocol.stores import SQLiteLog
-from protocol.trace import Acted, Asked, Event, Logged
+from protocol.trace import Acted, Asked, Denied, Event, Logged
 
 Report = Callable[[Event], None]
 
@@ -83,7 +83,12 @@ class WatchedNetwork:
         step = _step_of(order.operationId)
         with self._wire.around(step, f"the {order.action} ({step})"):
             height = self._ledger.height
-            receipt = self._ledger.act(order)
+            try:
+                receipt = self._ledger.act(order)
+            except LedgerRefused as refusal:
+                place, reason = self._ledger.name, refusal.reason
+                self._report(Denied(self._now(), self._gateway, place, step, order.action, reason))
+                raise
             again = self._ledger.height == height
             self._report(Acted(self._now(), self._gateway, self._ledger.name, step, order.action, again))
         return receipt

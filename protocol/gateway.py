@@ -26,16 +26,17 @@ from protocol.messages.satp import (
     ErrorMessage,
     SessionAbort,
     TransferProposal,
+    is_error,
     parse_message,
     write_error,
     write_message,
 )
 from protocol.negotiation import Capabilities, verify_proposal
-from protocol.objects import Json
+from protocol.objects import Json, digest
 from protocol.rollback import Rollback
 from protocol.rules import Rules
 from protocol.session import Session
-from protocol.signing import BadSignature, KeyRing, NotSigned, Signed
+from protocol.signing import BadSignature, KeyRing, NotSigned, PublicKey, Signed
 from protocol.steps import FIRST, LAST, Role, Row, find_row_of_type
 
 
@@ -82,9 +83,9 @@ class Gateway:
         try:
             signed, message = self._verify(data)
             session, row = self._decide(signed, message)
-        except Unanswered:
-            return None
         except Refused as refusal:
+            if isinstance(refusal, Unanswered) or is_error(data):
+                return None  # an error is never answered with an error: two gateways could go on for ever
             return self.identity.key.sign(write_error(data, refusal, self._journal.now)).encode()
         if row is None:
             return self._on_special(session, signed, message)
@@ -113,7 +114,7 @@ class Gateway:
             return self._decide_first(signed, message)
         session.verify_peer(signed.signer)
         if isinstance(message, SessionAbort):
-            if session.is_at_rest or session.ending:
+            if session.is_over or session.ending:
                 raise Unanswered("this session is over")  # SATP 11.1
             self._rollback.verify_abort(session, message)
             return session, None
@@ -125,8 +126,6 @@ class Gateway:
             return session, None
         if row is FIRST:
             raise Refused("the session exists", code=satp_code("1.1", "sessionId"), found=message.sessionId)
-        if session.parked:
-            raise Refused(f"the session is parked: {session.parked}", code=INVALID_MESSAGE_TYPE)
         session.verify_follows(message, row, self._networks, self._journal.now)
         return session, row
 
@@ -142,14 +141,11 @@ class Gateway:
         return Session(message.sessionId, self.id), FIRST
 
     def _decide_error(self, session: Session | None, signed: Signed, error: ErrorMessage) -> Session:
-        """An error counts only if the peer of the session says it, about the last message that we sent.
-
-        An error is never answered with an error: two gateways could go on for ever.
-        """
+        """An error counts only if the peer of the session says it, about the very bytes that we sent last."""
         if session is None or signed.signer != session.peer or session.is_at_rest or session.ending:
             raise Unanswered("an error about no session of ours")
-        last = session.history[session.history.head] if session.history.head else None
-        if last is None or last.author != self.id or error.hashPrevMessage != last.name:
+        last = session.compute_last_own_message()
+        if last is None or error.hashRefusedMessage != digest(last.encode()):
             raise Unanswered("an error about no message that waits for an answer")
         return session
 
@@ -161,6 +157,8 @@ class Gateway:
             return self._rollback.follow(session, signed, message)
         if session.ending:
             return session.own_abort.encode() if session.own_abort else None
+        if session.parked:
+            return None
         stored = session.compute_reply_to(signed.digest)
         if stored is not None:
             return stored.encode()
@@ -169,7 +167,8 @@ class Gateway:
     def _on_error(self, session: Session, signed: Signed, error: ErrorMessage) -> bytes | None:
         """The peer refused our last message: before the burn back out, after it wait for a human. Never terminate.
 
-        A recipient that has sent commit-ready cannot know on which side of the burn it is.
+        A recipient that has sent commit-ready cannot know on which side of the burn it is. What is parked goes on by
+        itself if the peer's next message comes after all, or the receipt that ends it.
         """
         code = error.type.rpartition(":")[2]
         reason = f"{session.peer} answered {code}: {error.detail or error.title}"
@@ -222,10 +221,27 @@ class Gateway:
             raise Misuse(f"a transfer begins with a transfer-proposal-msg whose senderGatewayId is {self.id}")
         if self._journal.find(message.sessionId) is not None:
             raise Misuse(f"session {message.sessionId} exists; a new transfer needs a new sessionId")
+        self._verify_own(message)
         session = Session(message.sessionId, self.id)
         compact = self.identity.key.sign(write_message(message))
         self._journal.write(session, FIRST, Operation.INIT, {"message": compact, "author": self.id})
         return Outgoing(session.peer, compact.encode())
+
+    def _verify_own(self, proposal: TransferProposal) -> None:
+        """Misuse for a proposal that this gateway cannot stand for: another network or key, or an unknown peer."""
+        claim = proposal.transferInitClaim
+        try:
+            key = PublicKey.from_jwk(claim.senderGatewaySignaturePublicKey).kid
+        except Refused as refusal:
+            raise Misuse(f"senderGatewaySignaturePublicKey: {refusal}") from refusal
+        wanted = {
+            "senderGatewayNetworkId": (claim.senderGatewayNetworkId, self.identity.network_id),
+            "senderGatewaySignaturePublicKey": (key, self.identity.key.public.kid),
+            "recipientGatewayId": (claim.recipientGatewayId in self._peers.owners, True),
+        }
+        for name, (found, value) in wanted.items():
+            if found != value:
+                raise Misuse(f"{name} in the proposal does not fit {self.id}: expected {value}, found {found}")
 
     def abort(self, session_id: str, reason: str) -> list[Outgoing]:
         """End a session on the application's wish (SATP 11.1). Misuse where this gateway may not decide that alone."""

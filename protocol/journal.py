@@ -24,9 +24,7 @@ from protocol.objects import Json, digest
 from protocol.rules import Rules
 from protocol.session import Session
 from protocol.signing import KeyPair, read_payload
-from protocol.steps import LAST, Row
-
-ANSWERS = {"1.2", "1.4", "2.4", "3.3", "3.7"}  # the messages that answer one: logged as `ack`, the others as `init`
+from protocol.steps import LAST, Role, Row
 
 
 class AssetNetwork(Protocol):
@@ -139,7 +137,7 @@ class Journal:
     def say(self, session: Session, row: Row) -> bytes:
         """The message of this row."""
         compact = self.identity.key.sign(session.compute_payload(row, self.now))
-        operation = Operation.ACK if row.number in ANSWERS else Operation.INIT
+        operation = Operation.ACK if row.actor is Role.RECIPIENT else Operation.INIT  # a recipient only answers
         content = {"message": compact, "author": self.identity.gateway_id}
         self.write(session, row, operation, content, closes=row is LAST)
         return compact.encode()

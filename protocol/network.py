@@ -22,6 +22,7 @@ import hashlib
 import tempfile
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -66,14 +67,13 @@ class Side:
 
 @dataclass(frozen=True)
 class InFlight:
-    """A message on the link. `again` if the same bytes were on it before."""
+    """A message on the link."""
 
     source: Side
     target: Side
     data: bytes
     step: str
     name: str
-    again: bool
 
 
 class World:
@@ -88,9 +88,10 @@ class World:
         self._time = START
         self._ids = 0
         self.link: list[InFlight] = []
-        self._sent: set[bytes] = set()
+        self._arrived: set[bytes] = set()
         self._to_lose: list[str] = []
         self._to_repeat: list[str] = []
+        self._admitted: list[str] = []
         self.sessions: list[str] = []
         self.origin = self._make_network(CLAIM["senderGatewayNetworkId"])
         self.destination = self._make_network(CLAIM["recipientGatewayNetworkId"])
@@ -122,7 +123,7 @@ class World:
             side.identity,
             side.log,
             WatchedNetwork(side.ledger, side.id, side.wire, self.trace.add, lambda: self.now),
-            peers=KeyRing([(peer.id, peer.identity.key.public)]),
+            peers=KeyRing((name, self.key(name).public) for name in (peer.id, *self._admitted)),
             networks=KeyRing((name, self.key(f"network {name}").public) for name in names),
             now=lambda: self._time,
             rules=self.rules,
@@ -131,7 +132,12 @@ class World:
     def make_id(self) -> str:
         """A version 4 UUID, computed from the seed."""
         self._ids += 1
-        return str(uuid.UUID(bytes=hashlib.sha256(f"{self.seed}|{self._ids}".encode()).digest()[:16], version=4))
+        return str(
+            uuid.UUID(
+                bytes=hashlib.sha256(f"{self.seed}|{self._ids}".encode(errors="surrogateescape")).digest()[:16],
+                version=4,
+            )
+        )
 
     # ------------------------------------------------------------------ telling the story
 
@@ -141,6 +147,7 @@ class World:
         Without `asset` it is the draft's own example, with the draft's ids; `lock_type` is another one than the
         example's HASH_TIME_LOCK. An asset that network 1 has already is not issued again.
         """
+        self._gateway(Role.SENDER)
         is_another = asset is not None or bool(self.sessions)
         ids = (asset or CLAIM["digitalAssetId"], self.make_id(), self.make_id()) if is_another else None
         proposal = make_proposal(self.key, ids, lock_type)
@@ -210,6 +217,14 @@ class World:
         """The application behind a gateway ends a session: the first one unless another is named."""
         side, name = self._side(who), session_id or self.sessions[0]
         self._live(side, lambda gateway: gateway.abort(name, reason))
+
+    def admit(self, name: str) -> None:
+        """Both gateways come to know another one, of which nothing but its key exists here."""
+        self._admitted.append(name)
+        for side in self._sides.values():
+            if side.log is not None:
+                side.log.close()
+                self._make_gateway(side)
 
     def lose(self, step: str) -> None:
         """Lose the next message of this step."""
@@ -281,6 +296,10 @@ class World:
         if self._folder is not None:
             self._folder.cleanup()
 
+    def __del__(self) -> None:
+        with suppress(Exception):  # a World that was not made to the end has nothing to close
+            self.close()
+
     # ------------------------------------------------------------------ inside
 
     def _side(self, who: str) -> Side:
@@ -335,8 +354,7 @@ class World:
 
     def _send(self, source: Side, target: Side, data: bytes) -> None:
         step, name = read_label(data)
-        message = InFlight(source, target, data, step, name, data in self._sent)
-        self._sent.add(data)
+        message = InFlight(source, target, data, step, name)
         if step in self._to_lose:
             self._to_lose.remove(step)
             self._report(Lost(self.now, source.id, target.id, step, name))
@@ -344,7 +362,7 @@ class World:
         self.link.append(message)
         if step in self._to_repeat:
             self._to_repeat.remove(step)
-            self.link.append(InFlight(source, target, data, step, name, True))
+            self.link.append(message)
 
     def _deliver(self, message: InFlight) -> None:
         source, target = message.source, message.target
@@ -352,7 +370,9 @@ class World:
         if target.gateway is None:
             self._report(Lost(self.now, source.id, target.id, message.step, message.name))
             return
-        self._report(Delivered(self.now, source.id, target.id, message.step, message.name, message.again))
+        again = message.data in self._arrived
+        self._arrived.add(message.data)
+        self._report(Delivered(self.now, source.id, target.id, message.step, message.name, again))
 
         def work(gateway: Gateway) -> list[Outgoing]:
             reply = gateway.receive(message.data)

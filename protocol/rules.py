@@ -4,7 +4,7 @@ Every rule is on by default and a gateway never looks at anything but this objec
 rule off does not weaken a check in some hidden place: it removes exactly the line of code that carries
 the rule's name, so that a run can show what the rule was for.
 
-The finding that a rule answers stands beside it (FINDINGS.md: R of the recovery draft, C of SATP core).
+The finding that a rule answers stands beside it (docs/findings.md: R of the recovery draft, C of SATP core).
 """
 
 from __future__ import annotations

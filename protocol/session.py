@@ -81,7 +81,8 @@ class Session:
             self.begun.pop(entry.step.removesuffix("/undo"), None)
             self.begun.pop(entry.step, None)
             self.done.add(entry.step)
-        self.ending = payload.get("backOut", self.ending)
+        if "backOut" in payload:
+            self.ending, self.parked = payload["backOut"], None
         if "goesOn" in payload:
             self.ending = None
         self.parked = payload.get("parked", self.parked)
@@ -100,6 +101,7 @@ class Session:
         self.history.append(Version(name, content.get("hashPrevMessage"), author, compact))
         self.message_of[step] = name
         self.done.add(step)
+        self.parked = None  # the next message came after all
 
     # ------------------------------------------------------------------ where it stands
 
@@ -134,7 +136,12 @@ class Session:
     @property
     def is_at_rest(self) -> bool:
         """Complete, ended, or parked until a human decides."""
-        return self.parked is not None or self.is_ended or LAST.number in self.done
+        return self.parked is not None or self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Complete or ended: nothing can change it any more."""
+        return self.is_ended or LAST.number in self.done
 
     @property
     def is_prepared(self) -> bool:
@@ -214,6 +221,8 @@ class Session:
     def verify_follows(self, message: Message, row: Row, networks: KeyRing, now: str) -> None:
         """Raise Refused unless `message` is the next version of this transfer. `now` is RFC 3339."""
         expected = {"transferContextId": self.context, "hashPrevMessage": self.history.head}
+        if row.number == "1.2":
+            expected["version"] = VERSION
         if row.number in ("1.2", "1.3"):
             expected["hashTransferInitClaim"] = digest(self.claim)
         if row is LAST:
@@ -235,8 +244,16 @@ class Session:
         format_field, _, claim_field, step = CLAIMS[row.number]
         action = find_row(step).name
         network = "senderGatewayNetworkId" if row.actor is Role.SENDER else "recipientGatewayNetworkId"
-        expected: Json = {"networkId": self.claim[network], "sessionId": self.id, "action": action}
-        expected["assetId"] = self.claim["digitalAssetId"]
+        expected: Json = {
+            "networkId": self.claim[network],
+            "operationId": f"{self.id}/{step}",
+            "sessionId": self.id,
+            "action": action,
+            "assetId": self.claim["digitalAssetId"],
+            "gateway": self.peer,
+            "peer": self.gateway_id,
+            "beneficiary": self.claim["verifiedBeneficiaryEntityId"],
+        }
         if action in BUILDS_ON:
             expected["under"] = self.peer_receipts[BUILDS_ON[action]]["operationId"]
         where, code = f"{claim_field}.receipt", satp_code(row.number, format_field)

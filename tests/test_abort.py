@@ -8,11 +8,11 @@ from protocol.errors import Misuse
 from protocol.ledger import Order, State
 from protocol.messages.satp import NAMESPACE, ErrorMessage, SessionAbort, parse_message
 from protocol.network import World
-from protocol.objects import Json
+from protocol.objects import Json, digest
 from protocol.signing import read_payload
 from protocol.steps import Role
 from protocol.trace import Crashed
-from tests.conftest import ALICE, BOB, check_transferred
+from tests.conftest import ALICE, BOB, check_transferred, every_crash_point
 from tests.test_bad_input import fingerprint
 
 BEFORE_THE_BURN = ["1.1", "1.2", "1.3", "1.4", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2", "3.3"]
@@ -284,15 +284,15 @@ def test_a_network_that_cannot_mint_lets_the_recipient_end_it(world: World) -> N
 def make_error(world: World, about: str | None) -> bytes:
     """The recipient's error about the sender's last message."""
     error = read_payload(world.recipient.receive(b"hello") or b"")
-    session = world.sessions[0]
-    return world.key("GW2").sign(error | {"hashPrevMessage": about, "sessionId": session}).encode()
+    refused = digest((about or "").encode())
+    return world.key("GW2").sign(error | {"hashRefusedMessage": refused, "sessionId": world.sessions[0]}).encode()
 
 
 def test_the_peers_error_before_the_burn_lets_us_back_out(world: World) -> None:
     world.start()
     world.run(until="2.2")
     world.link.clear()
-    abort = world.sender.receive(make_error(world, world.sender.session(world.sessions[0]).history.head))
+    abort = world.sender.receive(make_error(world, world.sender.session(world.sessions[0]).compute_last_own_message()))
     assert abort is not None
     session = world.sender.session(world.sessions[0])
     assert session.is_ended
@@ -307,7 +307,10 @@ def test_the_peers_error_after_the_burn_parks_the_session(world: World) -> None:
     world.start()
     world.run(until="3.5")
     world.link.clear()
-    assert world.sender.receive(make_error(world, world.sender.session(world.sessions[0]).history.head)) is None
+    assert (
+        world.sender.receive(make_error(world, world.sender.session(world.sessions[0]).compute_last_own_message()))
+        is None
+    )
     session = world.sender.session(world.sessions[0])
     assert session.parked
     assert "err_0.1.1" in session.parked
@@ -320,9 +323,101 @@ def test_a_rejected_proposal_ends_the_session(world: World) -> None:
     """SATP 8.5: the error message is the rejection. The peer knows no such session and says nothing to its end."""
     world.start()
     world.link.clear()
-    abort = world.sender.receive(make_error(world, world.sender.session(world.sessions[0]).history.head))
+    abort = world.sender.receive(make_error(world, world.sender.session(world.sessions[0]).compute_last_own_message()))
     assert abort is not None
     assert world.recipient.receive(abort) is None
     assert world.sender.session(world.sessions[0]).is_ended
     world.run()
     assert world.owners == [ALICE]
+
+
+def damage(data: bytes) -> bytes:
+    """The same message with another signature."""
+    return data[:-8] + (b"AAAAAAAA" if not data.endswith(b"AAAAAAAA") else b"BBBBBBBB")
+
+
+@pytest.mark.parametrize("delivered", range(11))
+def test_a_damaged_copy_parks_and_ends_nothing(delivered: int, world: World) -> None:
+    """Anybody can copy a payload under a bad signature; the error about the copy must not count as one about us."""
+    world.start()
+    for _ in range(delivered):
+        world.deliver_next()
+    message = world.link[0]
+    copy = damage(message.data)
+    receiver, author = (
+        (world.recipient, world.sender) if message.source.id == "GW1" else (world.sender, world.recipient)
+    )
+    before = fingerprint(world)
+    error = receiver.receive(copy)
+    assert isinstance(parse_message(read_payload(error or b"")), ErrorMessage)
+    assert author.receive(error or b"") is None
+    assert fingerprint(world) == before
+    world.run()
+    check_transferred(world)
+
+
+@pytest.mark.parametrize("delivered", range(1, 11))
+def test_a_third_gateway_cannot_turn_one_against_the_other(delivered: int, world: World) -> None:
+    world.admit("GW3")
+    world.start()
+    for _ in range(delivered):
+        world.deliver_next()
+    message = world.link[0]
+    copy = world.key("GW3").sign(read_payload(message.data)).encode()
+    receiver, author = (
+        (world.recipient, world.sender) if message.source.id == "GW1" else (world.sender, world.recipient)
+    )
+    error = receiver.receive(copy)
+    assert isinstance(parse_message(read_payload(error or b"")), ErrorMessage)
+    assert author.receive(error or b"") is None
+    world.run()
+    check_transferred(world)
+
+
+def test_what_is_parked_goes_on_when_the_next_message_comes_after_all(world: World) -> None:
+    """C7: a commit-final with its receipt beats whatever was said before it."""
+    world.start()
+    world.run(until="3.3")
+    session = world.recipient.session(world.sessions[0])
+    error = read_payload(world.sender.receive(b"hello") or b"")
+    last = digest((session.compute_last_own_message() or "").encode())
+    error |= {"hashRefusedMessage": last, "sessionId": session.id}
+    assert world.recipient.receive(world.key("GW1").sign(error).encode()) is None
+    assert session.parked
+    world.run()
+    check_transferred(world)
+
+
+def test_what_is_parked_ends_when_the_receipt_of_the_release_comes(world: World) -> None:
+    world.start()
+    world.run(until="3.3")
+    session = world.recipient.session(world.sessions[0])
+    error = read_payload(world.sender.receive(b"hello") or b"")
+    last = digest((session.compute_last_own_message() or "").encode())
+    error |= {"hashRefusedMessage": last, "sessionId": session.id}
+    world.recipient.receive(world.key("GW1").sign(error).encode())
+    assert session.parked
+    world.link.clear()
+    world.wait(200)
+    world.run()
+    check_ended(world)
+
+
+@pytest.mark.parametrize(("who", "step", "when", "number"), every_crash_point()[::2])
+def test_an_outage_longer_than_the_lock_ends_one_way_or_the_other(
+    who: Role, step: str, when: str, number: int, world: World
+) -> None:
+    """The gateway stays away until the lock has expired. Burned before that: forward. Not burned: everything undone."""
+    world.crash(who, at=step, **{when: number})
+    world.start()
+    world.run()
+    is_burned = bool(world.origin.receipt(f"{world.sessions[0]}/3.4"))
+    world.wait(500)
+    world.restart(who)
+    world.run()
+    assert world.is_at_rest
+    locked = world.origin.receipt(f"{world.sessions[0]}/2.1")
+    if is_burned or (locked and world.origin.state(f"{world.sessions[0]}/2.1") == "burned"):
+        check_transferred(world)
+    else:
+        check_ended(world)

@@ -199,7 +199,9 @@ class TransferComplete(Message):
 class ErrorMessage(Message):
     """SATP 10.6 and 11.3: problem details (RFC 9457) with the draft's code; here inside a JWS, like every message.
 
-    `hashPrevMessage` is the hash of the message that caused the error.
+    `hashPrevMessage` is the hash of the payload that caused the error. `hashRefusedMessage` is ours: the hash of the
+    bytes that arrived. A payload can be copied under a damaged signature, and an error about that copy must not
+    count as an error about the message.
     """
 
     messageType: Literal["urn:ietf:params:satp:core:msgtype:error-msg"]
@@ -211,6 +213,7 @@ class ErrorMessage(Message):
     instance: str | None = None
     prevMsgType: str | None = None
     hashPrevMessage: Sha256
+    hashRefusedMessage: Sha256
     timestamp: Time
 
 
@@ -293,6 +296,7 @@ def write_error(data: bytes, refusal: Refused, now: str) -> Json:
     code = SATP_CODES[refusal.code or INVALID_MESSAGE_TYPE]
     about = {"sessionId": NO_ID, "transferContextId": NO_ID, "hashPrevMessage": digest(data)} | _quote(data)
     return about | {
+        "hashRefusedMessage": digest(data),
         "messageType": NAMESPACE + "error-msg",
         "version": VERSION,
         "type": code.urn,
@@ -301,6 +305,14 @@ def write_error(data: bytes, refusal: Refused, now: str) -> Json:
         "detail": str(refusal)[:1000].encode(errors="replace").decode(),
         "timestamp": now,
     }
+
+
+def is_error(data: bytes) -> bool:
+    """Whether these bytes say of themselves that they are an error; nothing is verified."""
+    try:
+        return read_payload(data).get("messageType") == NAMESPACE + "error-msg"
+    except Refused:
+        return False
 
 
 def _quote(data: bytes) -> Json:

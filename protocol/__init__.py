@@ -7,6 +7,7 @@ The contents page. A module imports only modules above it, so the package reads 
     trace               typed events of a run
     objects             canonical bytes, digests, versions, histories
     signing             keys and signatures
+    certificates        owner CAs and the certificates of their gateways
     messages/satp       SATP: the messages of stages 1 to 3, errors, abort
     steps               TABLE 1: every step of a transfer
     log                 log entries, their chain, the Log Storage API

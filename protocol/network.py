@@ -19,14 +19,17 @@ A crash throws the gateway object away with everything it had in memory; its fil
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 import uuid
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from protocol.certificates import VALID_FROM, VALID_UNTIL, CertifiedKeys, OwnerCA
 from protocol.errors import Misuse
 from protocol.example import CLAIM, make_proposal
 from protocol.faults import CrashPoint, GatewayGone, Tripwire, WatchedLog, WatchedNetwork
@@ -43,6 +46,10 @@ from protocol.steps import Role, find_row, find_step
 from protocol.stores import SQLiteLog
 from protocol.trace import Crashed, Delivered, Event, Logged, Lost, Restarted, TimedOut, Trace
 
+OWNERS = {  # SATP 8.1: whose gateway it is; the common name of the draft's example
+    CLAIM["senderGatewayId"]: "GatewayOps LTD",
+    CLAIM["recipientGatewayId"]: "BridgeSolutions LTD",
+}
 START = datetime(2024, 10, 3, 12, 2, 0, tzinfo=UTC)  # the minute of the draft's own examples
 DELIVERY_S, TIME_OUT_S = 1, 5
 PATIENCE = 8  # time-outs in a row that change nothing, after which a run ends where it is
@@ -82,9 +89,10 @@ class World:
     def __init__(self, seed: str = "lab", *, directory: Path | str | None = None, rules: Rules | None = None) -> None:
         self.seed = seed
         self.rules = rules or Rules()
-        self._folder = tempfile.TemporaryDirectory(prefix="gateways-") if directory is None else None
-        self.directory = Path(self._folder.name if self._folder else str(directory))
+        self.directory = Path(directory or tempfile.mkdtemp(prefix="gateways-"))
         self.directory.mkdir(parents=True, exist_ok=True)
+        if directory is None:
+            weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
         self._time = START
         self._ids = 0
         self.link: list[InFlight] = []
@@ -98,6 +106,10 @@ class World:
         self._sides = {
             Role.SENDER: self._make_side(Role.SENDER, CLAIM["senderGatewayId"], self.origin),
             Role.RECIPIENT: self._make_side(Role.RECIPIENT, CLAIM["recipientGatewayId"], self.destination),
+        }
+        self.owner_cas = {name: OwnerCA(owner, self.key(f"owner of {name}")) for name, owner in OWNERS.items()}
+        self.certificates = {
+            side.id: self.owner_cas[side.id].certify(side.id, side.identity.key.public) for side in self._sides.values()
         }
         gateways = tuple(side.id for side in self._sides.values())
         self.trace = Trace((self.origin.name, *gateways, self.destination.name), gateways)
@@ -123,7 +135,11 @@ class World:
             side.identity,
             side.log,
             WatchedNetwork(side.ledger, side.id, side.wire, self.trace.add, lambda: self.now),
-            peers=KeyRing((name, self.key(name).public) for name in (peer.id, *self._admitted)),
+            peers=CertifiedKeys(
+                (self.certificates[name] for name in (peer.id, *self._admitted)),
+                self.owner_cas.values(),
+                lambda: self._time,
+            ),
             networks=KeyRing((name, self.key(f"network {name}").public) for name in names),
             now=lambda: self._time,
             rules=self.rules,
@@ -218,9 +234,18 @@ class World:
         side, name = self._side(who), session_id or self.sessions[0]
         self._live(side, lambda gateway: gateway.abort(name, reason))
 
-    def admit(self, name: str) -> None:
-        """Both gateways come to know another one, of which nothing but its key exists here."""
-        self._admitted.append(name)
+    def admit(self, name: str, valid_from: datetime = VALID_FROM, valid_until: datetime = VALID_UNTIL) -> None:
+        """Both gateways take a certificate of `name`: another gateway, of which nothing but its key exists here.
+
+        Or a new one of a gateway they know; `valid_from` and `valid_until` as in `OwnerCA.certify`.
+        """
+        owner = self.owner_cas.get(name) or OwnerCA(f"owner of {name}", self.key(f"owner of {name}"))
+        self.owner_cas[name] = owner
+        self.certificates[name] = owner.certify(
+            name, self.key(name).public, valid_from=valid_from, valid_until=valid_until
+        )
+        if name not in (side.id for side in self._sides.values()):
+            self._admitted.append(name)
         for side in self._sides.values():
             if side.log is not None:
                 side.log.close()
@@ -293,8 +318,6 @@ class World:
         for side in self._sides.values():
             if side.log is not None:
                 side.log.close()
-        if self._folder is not None:
-            self._folder.cleanup()
 
     def __del__(self) -> None:
         with suppress(Exception):  # a World that was not made to the end has nothing to close

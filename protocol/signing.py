@@ -185,9 +185,15 @@ class KeyRing:
 
 
 def extract(compact: bytes | str) -> CompactSignature:
-    """The parts of a compact JWS, not verified. Raises NotSigned."""
+    """The parts of a compact JWS, not verified. Raises NotSigned.
+
+    Nothing critical is understood here, the unencoded payload of RFC 7797 included: it is another serialisation.
+    """
     try:
-        return jws.extract_compact(compact if isinstance(compact, bytes) else compact.encode(), registry=_REGISTRY)
+        found = jws.extract_compact(compact if isinstance(compact, bytes) else compact.encode(), registry=_REGISTRY)
+        if {"crit", "b64"} & found.headers().keys():
+            raise NotSigned("the protected header asks for an extension that is not understood here", found="crit")
+        return found
     except (JoseError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise NotSigned(f"not a compact JWS (RFC 7515): {error or type(error).__name__}") from error
 

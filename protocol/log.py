@@ -21,6 +21,7 @@ to be alone, the second is refused.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -124,6 +125,9 @@ class LogStorage(Protocol):
     def getLog(self, session_id: str) -> list[LogEntry]:
         """All entries of a session, oldest first. BrokenChain if they do not follow from each other."""
 
+    def group(self) -> AbstractContextManager[None]:
+        """Ours: the appends inside become durable together, at its end."""
+
     def getOpenSessions(self) -> list[str]:
         """Ours: the sessions that no entry has closed, oldest first. A restart begins with them."""
 
@@ -142,6 +146,9 @@ class MemoryLog:
         entries.append(entry)
         self._open[entry.sessionId] = not closes and self._open.get(entry.sessionId, True)
         return entry.sequenceNumber
+
+    def group(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def getLogEntry(self, session_id: str, number: int) -> LogEntry:
         entries = self._entries.get(session_id, [])

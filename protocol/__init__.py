@@ -11,7 +11,10 @@ The contents page. A module imports only modules above it, so the package reads 
     messages/satp       SATP: the messages of stages 1 to 3, errors, abort
     steps               TABLE 1: every step of a transfer
     log                 log entries, their chain, the Log Storage API
+    notations           the two notations of log entries in the draft, read as one
     stores              durable stores behind the same API
+    log_api             the Log Storage API as requests and responses
+    notary              the storage modes, and the notary that holds hashes only
     ledger              an asset network: acts once, and answers whether it has acted
     session             one transfer as a gateway's log tells it
     negotiation         stage 1: what a recipient accepts in a proposal

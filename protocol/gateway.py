@@ -20,7 +20,7 @@ from datetime import datetime
 from protocol.errors import BAD_SIGNATURE, INVALID_MESSAGE_TYPE, Misuse, Refused, satp_code
 from protocol.journal import AssetNetwork, Identity, Journal, Work
 from protocol.ledger import LedgerRefused
-from protocol.log import LogStorage, Operation
+from protocol.log import BrokenChain, LogStorage, Operation
 from protocol.messages.satp import (
     AnyMessage,
     ErrorMessage,
@@ -99,6 +99,9 @@ class Gateway:
         try:
             signed, message = self._verify(data)
             session, row = self._decide(signed, message)
+        except BrokenChain as broken:
+            self._journal.damaged[peek_session(data)] = str(broken)
+            return None  # our own disk is no business of the peer's
         except Refused as refusal:
             if isinstance(refusal, Unanswered) or is_error(data):
                 return None  # an error is never answered with an error: two gateways could go on for ever
@@ -326,6 +329,11 @@ class Gateway:
     def find_session(self, session_id: str) -> Session | None:
         """The state of a transfer; None if this gateway has none of that name."""
         return self._journal.find(session_id)
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """Sessions whose log cannot be read, and why: for a human. All others go on."""
+        return dict(self._journal.damaged)
 
     def __repr__(self) -> str:
         sessions = "; ".join(repr(session) for session in self._journal.known)

@@ -24,7 +24,7 @@ from typing import Protocol, TypeAlias, TypeVar, cast
 
 from protocol.errors import Misuse
 from protocol.ledger import Cancellation, LedgerRefused, Order, PendingUntil, Receipt, rfc3339
-from protocol.log import LogEntry, LogStorage, Operation
+from protocol.log import BrokenChain, LogEntry, LogStorage, Operation
 from protocol.messages.satp import VERSION
 from protocol.objects import Json, digest
 from protocol.rules import Rules
@@ -72,6 +72,7 @@ class Journal:
         self._log = log
         self._now = now
         self._sessions: dict[str, Session] = {}
+        self.damaged: dict[str, str] = {}
 
     @property
     def now(self) -> str:
@@ -103,8 +104,17 @@ class Journal:
         return list(self._sessions.values())
 
     def find_open(self) -> list[Session]:
-        """The sessions that no entry has closed, oldest first."""
-        return [self.session(name) for name in self._log.getOpenSessions()]
+        """The sessions that no entry has closed, oldest first. One whose log is damaged goes to `damaged` instead.
+
+        It must not hold up the others; a human has to look at it.
+        """
+        found = []
+        for name in self._log.getOpenSessions():
+            try:
+                found.append(self.session(name))
+            except BrokenChain as broken:
+                self.damaged[name] = str(broken)
+        return found
 
     def run(self, work: Work[T]) -> T:
         """Work through it; every entry is durable as soon as it is written."""
@@ -146,7 +156,7 @@ class Journal:
             contextId=session.context or read_payload(payload["message"])["transferContextId"],
             gatewayId=self.identity.gateway_id,
             sequenceNumber=session.length + 1,
-            phase=row.stage,
+            satpPhase=row.stage,
             step=row.number,
             operation=operation,
             timestamp=self.now,

@@ -339,9 +339,10 @@ class World:
         return gateway
 
     def _known(self, role: Role) -> list[Session]:
-        """The sessions of this World that the gateway knows."""
+        """The sessions of this World that the gateway knows and can read."""
         gateway = self._gateway(role)
-        return [found for found in map(gateway.find_session, self.sessions) if found is not None]
+        readable = (name for name in self.sessions if name not in gateway.damaged)
+        return [found for found in map(gateway.find_session, readable) if found is not None]
 
     def _is_done(self, until: str | None, of: str | None) -> bool:
         if until is None:

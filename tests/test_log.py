@@ -58,19 +58,15 @@ def make_entry(number: int, before: str, session: str = SESSION, **changes: Any)
 
 
 def make_chain(length: int, session: str = SESSION, **changes: Any) -> list[LogEntry]:
-    entries: list[LogEntry] = []
-    for number in range(1, length + 1):
-        before = entries[-1].compute_hash() if entries else compute_genesis(session, "GW1")
-        entries.append(make_entry(number, before, session, **changes))
-    return entries
+    return extend([], length, session, **changes)
 
 
-def extend(chain: list[LogEntry], length: int, **changes: Any) -> list[LogEntry]:
+def extend(chain: list[LogEntry], length: int, session: str = SESSION, **changes: Any) -> list[LogEntry]:
     """`chain` and `length` further entries."""
     entries = list(chain)
     for _ in range(length):
-        before = entries[-1].compute_hash() if entries else compute_genesis(SESSION, "GW1")
-        entries.append(make_entry(len(entries) + 1, before, **changes))
+        before = entries[-1].compute_hash() if entries else compute_genesis(session, "GW1")
+        entries.append(make_entry(len(entries) + 1, before, session, **changes))
     return entries
 
 

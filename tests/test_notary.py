@@ -85,7 +85,7 @@ def test_a_group_is_published_after_it_became_durable_or_never(inner: LogStorage
     with log.group():
         with pytest.raises(Conflict):
             log.writeLogEntry(make_entry(3, "0" * 64))
-        log.writeLogEntry(CHAIN[2])
+        log.writeLogEntry(extend(CHAIN[:2], 1, step="3.4")[2])
     assert notary.prove(SESSION, "GW1", log.getLog(SESSION)).finding is Finding.WHOLE
     assert log.getLogLength(SESSION) == 3
 

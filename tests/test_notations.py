@@ -140,6 +140,7 @@ def test_a_real_entry_may_be_written_with_the_names_of_the_list(world: World) ->
         ({"timestamp": 10**20}, "timestamp"),
         ({"timestamp": "²"}, "timestamp"),
         ({"timestamp": None}, "timestamp"),
+        ({"timestamp": True}, "timestamp"),
         ({"Payload": 7}, "Payload"),
         ({"Credential Block": 7}, "Credential Block"),
         ({"Operation": "undo"}, "operation"),

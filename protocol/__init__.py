@@ -7,7 +7,8 @@ The contents page. A module imports only modules above it, so the package reads 
     trace               typed events of a run
     objects             canonical bytes, digests, versions, histories
     signing             keys and signatures
-    messages/satp       SATP: the messages of stages 1 to 3, and errors
+    certificates        owner CAs and the certificates of their gateways
+    messages/satp       SATP: the messages of stages 1 to 3, errors, abort
     steps               TABLE 1: every step of a transfer
     log                 log entries, their chain, the Log Storage API
     notations           the two notations of log entries in the draft, read as one
@@ -16,6 +17,9 @@ The contents page. A module imports only modules above it, so the package reads 
     notary              the storage modes, and the notary that holds hashes only
     ledger              an asset network: acts once, and answers whether it has acted
     session             one transfer as a gateway's log tells it
+    negotiation         stage 1: what a recipient accepts in a proposal
+    journal             log, act, log: the one way to the disk and to the ledger
+    rollback            the way back before the burn: undoing, aborts
     gateway             the corridor: a message arrives; a gateway comes back
     example             the transfer that every notebook moves: the draft's own
     faults              where a gateway can be made to crash

@@ -35,11 +35,10 @@ from typing import Annotated, Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from protocol.errors import Misuse, ProtocolError, Refused
-from protocol.messages.satp import short_name
+from protocol.errors import Fault, Misuse, ProtocolError, Refused
 from protocol.objects import Json, canonical, digest
 from protocol.signing import BadSignature, KeyPair, KeyRing
-from protocol.steps import LAST, find_row
+from protocol.steps import LAST, describe_step
 
 LOCAL_CONSTANTS: Json = {"loggingProfile": "Local Store", "accessControlProfile": "GatewayOnly"}
 NOT_DURABLE = "what this group wrote of session {} is not durable yet: leave the group first, then act or send"
@@ -55,15 +54,15 @@ class Operation(StrEnum):
     FAIL = "fail"
 
 
-class BrokenChain(Refused):
+class BrokenChain(Fault):
     """A stored log whose entries do not follow from each other; says which entry and why."""
 
 
-class Conflict(Refused):
+class Conflict(Fault):
     """An append that lost the comparison: somebody else wrote this place first."""
 
 
-class Fork(Refused):
+class Fork(Fault):
     """Two logs that have different entries at the same place: neither continues the other."""
 
 
@@ -143,7 +142,7 @@ class LogEntry(BaseModel):
         return digest(self.canonical_bytes)
 
     def __repr__(self) -> str:
-        name = f"{self.step} {short_name(find_row(self.step).name)}" if self.step else f"phase {self.satpPhase}"
+        name = f"{self.step} {describe_step(self.step)}" if self.step else f"phase {self.satpPhase}"
         return f"{self.sequenceNumber:>2}  {self.operation:<4} {name}"
 
     __str__ = __repr__

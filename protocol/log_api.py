@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from protocol.errors import Misuse, Refused
+from protocol.errors import Explained, Misuse, Refused
 from protocol.log import BrokenChain, Conflict, Fork, LogEntry, LogStorage, StorageFailed, is_end, verify_chain
 from protocol.notations import read_entry
 from protocol.objects import Json, digest
@@ -71,7 +71,7 @@ class LogStorageAPI:
         """Answer one request. `body` is parsed JSON. Never raises because of what the client sent."""
         try:
             return Response(200, {"success": True, "response_data": self._answer(method, path, body)})
-        except (Refused, StorageFailed) as refusal:
+        except (Explained, StorageFailed) as refusal:
             status = next(status for kind, status in _STATUS if isinstance(refusal, kind))
             return Response(status, {"success": False, "response_data": _describe(refusal)})
 
@@ -158,7 +158,7 @@ def _read_log(body: Any) -> list[LogEntry]:
     return entries
 
 
-def _describe(refusal: Refused | StorageFailed) -> Json:
+def _describe(refusal: Explained | StorageFailed) -> Json:
     """Reason and compared values, so that the client's engineer need not guess."""
     if isinstance(refusal, StorageFailed):
         return {"reason": str(refusal)}

@@ -108,7 +108,9 @@ class KeyPair:
     @classmethod
     def lab(cls, name: str, seed: str) -> KeyPair:
         """The key that everybody computes from the same seed and name. For the lab only."""
-        secret = int.from_bytes(hashlib.sha512(f"lab key|{seed}|{name}".encode()).digest(), "big")
+        secret = int.from_bytes(
+            hashlib.sha512(f"lab key|{seed}|{name}".encode(errors="surrogateescape")).digest(), "big"
+        )
         private = ec.derive_private_key(secret % (P256_ORDER - 1) + 1, ec.SECP256R1())
         pem = private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -158,8 +160,10 @@ class KeyRing:
     def __init__(self, keys: Iterable[tuple[str, PublicKey]]) -> None:
         self._by_kid = {key.kid: (owner, key) for owner, key in keys}
 
-    def owner_of(self, kid: object) -> str | None:
-        return self._by_kid[kid][0] if isinstance(kid, str) and kid in self._by_kid else None
+    @property
+    def owners(self) -> set[str]:
+        """Whose keys these are."""
+        return {owner for owner, _ in self._by_kid.values()}
 
     def verify(self, compact: bytes | str) -> Signed:
         """Check form, key, signature and canonical payload. Raises NotSigned or BadSignature."""
@@ -181,9 +185,15 @@ class KeyRing:
 
 
 def extract(compact: bytes | str) -> CompactSignature:
-    """The parts of a compact JWS, not verified. Raises NotSigned."""
+    """The parts of a compact JWS, not verified. Raises NotSigned.
+
+    Nothing critical is understood here, the unencoded payload of RFC 7797 included: it is another serialisation.
+    """
     try:
-        return jws.extract_compact(compact if isinstance(compact, bytes) else compact.encode(), registry=_REGISTRY)
+        found = jws.extract_compact(compact if isinstance(compact, bytes) else compact.encode(), registry=_REGISTRY)
+        if {"crit", "b64"} & found.headers().keys():
+            raise NotSigned("the protected header asks for an extension that is not understood here", found="crit")
+        return found
     except (JoseError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise NotSigned(f"not a compact JWS (RFC 7515): {error or type(error).__name__}") from error
 

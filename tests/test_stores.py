@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -53,8 +54,27 @@ def test_a_file_that_somebody_changed_is_refused_by_name(statement: str, words: 
     with sqlite3.connect(path) as database:
         database.execute(statement.replace("= 14", f"= {length}"))
     database.close()
+    world.restart("recipient")
+    assert re.search(words, world.recipient.damaged[world.sessions[0]])
     with pytest.raises(BrokenChain, match=words):
-        world.restart("recipient")
+        world.recipient.session(world.sessions[0])
+
+
+def test_a_damaged_session_holds_up_no_other_and_is_not_told_to_the_peer(world: World) -> None:
+    """Our own disk is no business of the peer's: it gets no error, so it parks nothing, and asks again."""
+    damaged = world.start("first asset")
+    sound = world.start("second asset")
+    world.run(until="2.2", of=sound)
+    world.crash("recipient")
+    with sqlite3.connect(world.directory / "GW2.sqlite") as database:
+        database.execute("DELETE FROM entry WHERE session = ? AND number = 2", (damaged,))
+    database.close()
+    world.restart("recipient")
+    world.run()
+    assert list(world.recipient.damaged) == [damaged]
+    assert world.recipient.session(sound).next_row is None
+    assert world.sender.session(sound).next_row is None
+    assert not world.sender.session(damaged).parked
 
 
 def test_entries_survive_a_closed_file(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from typing import Annotated, Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from protocol.errors import Fault, Misuse, ProtocolError, Refused
+from protocol.errors import Fault, Misuse, Refused
 from protocol.objects import Json, canonical, digest
 from protocol.signing import BadSignature, KeyPair, KeyRing
 from protocol.steps import LAST, describe_step
@@ -66,7 +66,7 @@ class Fork(Fault):
     """Two logs that have different entries at the same place: neither continues the other."""
 
 
-class StorageFailed(ProtocolError):
+class StorageFailed(Fault):
     """The store could not answer, and whether the entry is durable is not known. Append it again, then act (R42)."""
 
 
@@ -272,8 +272,9 @@ def getLogDiff(l1: Sequence[LogEntry], l2: Sequence[LogEntry]) -> list[LogEntry]
 
 
 def is_end(entry: LogEntry) -> bool:
-    """Whether a session has no more to do after this entry: the last row of TABLE 1 is done."""
-    return entry.step == LAST.number and entry.operation is not Operation.FAIL
+    """Whether a session has no more to do after this entry: the last row of TABLE 1 is done, or the way back ended."""
+    is_last = entry.step == LAST.number and entry.operation is not Operation.FAIL
+    return is_last or entry.payload.get("ended") is True
 
 
 # ------------------------------------------------------------------ the API

@@ -232,6 +232,13 @@ class Gateway:
 
     def start(self, proposal: Json) -> Outgoing:
         """Begin a transfer as sender. `proposal` is the payload of 1.1. Misuse if it is not ours to send."""
+        return self._journal.run(self._propose(proposal))
+
+    def start_all(self, proposals: list[Json]) -> list[Outgoing]:
+        """The same for many transfers, which share the flush of the disk."""
+        return self._journal.run_together([self._propose(proposal) for proposal in proposals])
+
+    def _propose(self, proposal: Json) -> Work[Outgoing]:
         try:
             message = parse_message(proposal)
         except Refused as refusal:
@@ -244,6 +251,7 @@ class Gateway:
         session = Session(message.sessionId, self.id)
         compact = self.identity.key.sign(write_message(message))
         self._journal.write(session, FIRST, Operation.INIT, {"message": compact, "author": self.id})
+        yield
         return Outgoing(session.peer, compact.encode())
 
     def _verify_own(self, proposal: TransferProposal) -> None:

@@ -31,6 +31,7 @@ check: .venv/dev ## run the book and compare it byte for byte
 
 style: .venv/dev
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 
 types: .venv/dev
 	$(BIN)/python -m mypy

@@ -3,6 +3,8 @@
 The contents page. A module imports only modules above it, so the package reads from top to bottom:
 
     errors              refusals, and the documents' error codes as data
+    rules               the safety rules that can be switched off
+    trace               typed events of a run
     objects             canonical bytes, digests, versions, histories
     signing             keys and signatures
     messages/offchain   LIP-1: what travels between two VASPs
@@ -14,5 +16,18 @@ The contents page. A module imports only modules above it, so the package reads 
     outbox              what still has to be answered, and when it is sent again
     channel_recovery    the way back after a loss
     channel             one side of a channel: the command engine
+    channel_world       two VASPs, a lossy link between them, a clock, crashes and lost databases
+    messages/satp       SATP: the messages of stages 1 to 3, and errors
+    steps               TABLE 1: every step of a transfer
+    log                 log entries, their chain, the Log Storage API
+    stores              durable stores behind the same API
+    ledger              an asset network: acts once, and answers whether it has acted
+    session             one transfer as a gateway's log tells it
+    gateway             the corridor: a message arrives; a gateway comes back
+    example             the transfer that every notebook moves: the draft's own
+    faults              where a gateway can be made to crash
+    network             World: two gateways, two networks, the link between, a clock
+    diagrams            a trace as SVG, Mermaid text and ASCII figure
 
+`python -m protocol` plays a crash in a terminal.
 """

@@ -357,7 +357,8 @@ def command_error(code: str, field: str, message: str) -> Invalid:
 
 def protocol_error(code: str, field: str | None, message: str) -> Invalid:
     """A refusal of this moment: nothing is stored, the same command may be sent again."""
-    return Invalid([OffChainErrorObject(type="protocol_error", field=field, code=code, message=message)])
+    where = {} if field is None else {"field": field}
+    return Invalid([OffChainErrorObject(type="protocol_error", code=code, message=message, **where)])
 
 
 _CODES = {"missing": "missing_field", "extra_forbidden": "unknown_field"}

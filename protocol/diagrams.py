@@ -1,0 +1,277 @@
+"""A Trace as a sequence diagram: SVG, Mermaid text, and an ASCII figure in the manner of an RFC.
+
+One list of lines is computed from the events; each of the three forms only draws that list. They show the
+same: who said what to whom, what the networks did and were asked, who crashed and came back. A gateway that
+is down has a dotted lifeline.
+
+The SVG carries its own paper and ink for light and dark themes and has one element per line, so that a
+change in a figure can be read as a change of text. The ASCII figure has at most 70 columns.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+
+from protocol.steps import find_row
+from protocol.trace import Acted, Asked, Crashed, Delivered, Event, Lost, Restarted, TimedOut, Trace
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a figure: an arrow between two places, a mark on one, or the heading of a stage.
+
+    `kind` is message, lost, action, question, crash, restart, wait or stage; `down` are the gateways that are down.
+    """
+
+    kind: str
+    text: str
+    step: str = ""
+    source: str = ""
+    target: str = ""
+    down: frozenset[str] = frozenset()
+
+    @property
+    def is_arrow(self) -> bool:
+        return self.kind in ("message", "lost", "action", "question")
+
+
+def compute_lines(trace: Trace) -> Iterator[Line]:
+    """The rows of the figure, top to bottom. Log entries are left out: they belong to the table of a log."""
+    down: frozenset[str] = frozenset()
+    stage = 0
+    for event in trace:
+        if isinstance(event, Crashed):
+            down |= {event.gateway}
+        if isinstance(event, Restarted):
+            down -= {event.gateway}
+        line = _compute_line(event, down)
+        if line is None:
+            continue
+        if line.step and find_row(line.step).stage > stage:
+            stage = find_row(line.step).stage
+            yield Line("stage", f"Stage {stage}", down=down)
+        yield line
+
+
+def _compute_line(event: Event, down: frozenset[str]) -> Line | None:
+    match event:
+        case Delivered(source=source, target=target, step=step, name=name, again=again):
+            return Line("message", f"{name} again" if again else name, step, source, target, down)
+        case Lost(source=source, target=target, step=step, name=name):
+            return Line("lost", name, step, source, target, down)
+        case Acted(gateway=gateway, network=network, step=step, action=action, again=again):
+            return Line("action", f"{action} again" if again else action, step, gateway, network, down)
+        case Asked(gateway=gateway, network=network, step=step, action=action, happened=happened):
+            return Line("question", f"{action}? {'yes' if happened else 'no'}", step, gateway, network, down)
+        case Crashed(gateway=gateway, where=where):
+            return Line("crash", f"CRASH {where}".rstrip(), "", gateway, gateway, down)
+        case Restarted(gateway=gateway):
+            return Line("restart", "restart", "", gateway, gateway, down)
+        case TimedOut(gateway=gateway):
+            return Line("wait", "no answer: says it again", "", gateway, gateway, down)
+    return None
+
+
+class Figure:
+    """A drawn Trace. Shows itself as SVG where pictures can be shown, and as the ASCII figure elsewhere."""
+
+    def __init__(self, trace: Trace, title: str = "") -> None:
+        self.lanes = trace.lanes
+        self.gateways = trace.gateways
+        self.title = title or " and ".join(trace.gateways)
+        self.lines = list(compute_lines(trace))
+
+    @property
+    def ascii(self) -> str:
+        return draw_ascii(self)
+
+    @property
+    def mermaid(self) -> str:
+        return draw_mermaid(self)
+
+    @property
+    def svg(self) -> str:
+        return draw_svg(self)
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def __repr__(self) -> str:
+        return self.ascii
+
+
+# ---------------------------------------------------------------------- ASCII
+
+COLUMNS = (6, 19, 50, 63)
+
+
+def draw_ascii(figure: Figure) -> str:
+    """Four lifelines as in SATP figure 2; `X` ends one, `O` begins it anew, `:` is a gateway that is down."""
+    heads = [" "] * 76
+    for column, lane in zip(COLUMNS, figure.lanes, strict=True):
+        _put(heads, column - len(lane) // 2, lane)
+    rows = ["".join(heads)]
+    for line in figure.lines:
+        rows += _draw_ascii_line(figure, line)
+    return "\n".join(row.rstrip() for row in rows)
+
+
+def _draw_ascii_line(figure: Figure, line: Line) -> list[str]:
+    blank = [" "] * 76
+    for column, lane in zip(COLUMNS, figure.lanes, strict=True):
+        blank[column] = ":" if lane in line.down else "|"
+    row = blank.copy()
+    place = dict(zip(figure.lanes, COLUMNS, strict=True))
+    if line.kind == "stage":
+        row = ["." if mark == " " and 2 < column < COLUMNS[-1] + 4 else mark for column, mark in enumerate(row)]
+        _put(row, (COLUMNS[1] + COLUMNS[2]) // 2 - 4, f" {line.text} ")
+        return ["".join(blank), "".join(row), "".join(blank)]
+    source, target = place[line.source], place[line.target]
+    if line.is_arrow:
+        left, right = min(source, target), max(source, target)
+        _put(row, left + 1, _draw_ascii_arrow(line, right - left - 1, source < target))
+        label = f"({line.step})" if line.step else ""
+        _put(row, source - len(label) if source < target else source + 1, label)
+        return ["".join(row)]
+    is_left = source == COLUMNS[1]
+    words = textwrap.wrap(line.text, COLUMNS[2] - COLUMNS[1] - 4)
+    row[source] = {"crash": "X", "restart": "O"}.get(line.kind, "|")
+    rows = []
+    for number, part in enumerate(words):
+        row = row if number == 0 else blank.copy()
+        _put(row, source + 2 if is_left else source - 1 - len(part), part)
+        rows.append("".join(row))
+    return rows
+
+
+def _draw_ascii_arrow(line: Line, width: int, is_rightward: bool) -> str:
+    if line.kind == "question":
+        return f"<{line.text.center(width - 2, '.')}>"
+    if line.kind == "lost":
+        return line.text.center(width - 2, "-") + "X " if is_rightward else " X" + line.text.center(width - 2, "-")
+    return line.text.center(width - 1, "-") + ">" if is_rightward else "<" + line.text.center(width - 1, "-")
+
+
+def _put(row: list[str], column: int, text: str) -> None:
+    row[column : column + len(text)] = text
+
+
+# ---------------------------------------------------------------------- Mermaid
+
+
+def draw_mermaid(figure: Figure) -> str:
+    """Text for a Mermaid fence: `sequenceDiagram`."""
+    name = {lane: f"P{number}" for number, lane in enumerate(figure.lanes)}
+    rows = ["sequenceDiagram"] + [f"    participant {name[lane]} as {lane}" for lane in figure.lanes]
+    arrows = {"message": "->>", "lost": "-x", "action": "->>", "question": "-->>"}
+    for line in figure.lines:
+        text = f"{line.step} {line.text}".strip()
+        if line.kind == "stage":
+            rows.append(f"    Note over {name[figure.lanes[0]]},{name[figure.lanes[-1]]}: {text}")
+        elif line.is_arrow:
+            rows.append(f"    {name[line.source]}{arrows[line.kind]}{name[line.target]}: {text}")
+        else:
+            rows.append(f"    Note over {name[line.source]}: {text}")
+    return "\n".join(rows)
+
+
+# ---------------------------------------------------------------------- SVG
+
+X = (80, 245, 555, 720)
+WIDTH, TOP, PITCH = 800, 58, 27
+
+STYLE = """\
+<style>
+.gwf { --paper: #ffffff; --ink: #1c2128; --soft: #667085; --line: #98a2b3; --act: #0b5cad; --ask: #7a3fb0; --bad: #b42318; --good: #1a7f37; --band: #f2f4f7; }
+@media (prefers-color-scheme: dark) { .gwf { --paper: #12161c; --ink: #e6edf3; --soft: #9aa7b4; --line: #5b6672; --act: #79b8ff; --ask: #cfa5ff; --bad: #ff8a80; --good: #6fdd8b; --band: #1d242d; } }
+.gwf text { font: 13px system-ui, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; fill: var(--ink); }
+.gwf .head { font-weight: 600; text-anchor: middle; }
+.gwf .box { fill: var(--band); stroke: var(--line); }
+.gwf .life { stroke: var(--line); stroke-width: 1.5; }
+.gwf .down { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 2 5; }
+.gwf .mid { text-anchor: middle; }
+.gwf .end { text-anchor: end; }
+.gwf .number { fill: var(--soft); font-size: 11px; }
+.gwf .message, .gwf .lost { stroke: var(--ink); stroke-width: 1.5; fill: none; }
+.gwf .action { stroke: var(--act); stroke-width: 1.5; fill: none; }
+.gwf .question { stroke: var(--ask); stroke-width: 1.5; stroke-dasharray: 5 3; fill: none; }
+.gwf .tip { fill: var(--ink); } .gwf .tip.action { fill: var(--act); } .gwf .tip.question { fill: var(--ask); }
+.gwf text.message { stroke: none; } .gwf text.action { fill: var(--act); stroke: none; } .gwf text.question { fill: var(--ask); stroke: none; }
+.gwf .lost { stroke: var(--bad); } .gwf text.lost { fill: var(--bad); stroke: none; }
+.gwf text.crash { fill: var(--bad); font-weight: 600; } .gwf text.restart { fill: var(--good); font-weight: 600; } .gwf text.wait { fill: var(--soft); }
+.gwf .cross { stroke: var(--bad); stroke-width: 3; } .gwf .again { fill: var(--good); }
+</style>"""  # noqa: E501
+
+
+def draw_svg(figure: Figure) -> str:
+    """An SVG document as text. Nothing in it depends on the machine or the moment."""
+    lines = figure.lines
+    height = TOP + PITCH * (len(lines) + 1)
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="gwf" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
+        f'height="{height}" role="img">',
+        f"<title>{escape(figure.title)}</title>",
+        STYLE,
+        f'<rect width="{WIDTH}" height="{height}" rx="6" style="fill: var(--paper)"/>',
+    ]
+    for number, line in enumerate(lines):
+        if line.kind == "stage":
+            out.append(f'<rect class="box" x="14" y="{_y(number) - 15}" width="{WIDTH - 28}" height="20" rx="3"/>')
+    for x, lane in zip(X, figure.lanes, strict=True):
+        out += _draw_svg_lifeline(x, lane, lines, height)
+    place = dict(zip(figure.lanes, X, strict=True))
+    for number, line in enumerate(lines):
+        out += _draw_svg_line(line, place, _y(number))
+    return "\n".join([*out, "</svg>"])
+
+
+def _y(number: int) -> int:
+    return TOP + PITCH * (number + 1) - 8
+
+
+def _draw_svg_lifeline(x: int, lane: str, lines: list[Line], height: int) -> Iterator[str]:
+    """The head of a lane and its lifeline, cut where the gateway goes down and comes back."""
+    yield f'<rect class="box" x="{x - 62}" y="12" width="124" height="28" rx="4"/>'
+    yield f'<text class="head" x="{x}" y="31">{escape(lane)}</text>'
+    cuts = [(40, "life")]
+    for number, line in enumerate(lines):
+        kind = "down" if lane in line.down else "life"
+        if kind != cuts[-1][1]:
+            cuts.append((_y(number) - 4, kind))
+    for (top, kind), (bottom, _) in zip(cuts, [*cuts[1:], (height - 10, "")], strict=True):
+        yield f'<line class="{kind}" x1="{x}" y1="{top}" x2="{x}" y2="{bottom}"/>'
+
+
+def _draw_svg_line(line: Line, place: dict[str, int], y: int) -> Iterator[str]:
+    text = escape(line.text)
+    if line.kind == "stage":
+        yield f'<text class="mid" x="{WIDTH // 2}" y="{y}">{text}</text>'
+        return
+    x1, x2 = place[line.source], place[line.target]
+    if not line.is_arrow:
+        yield from _draw_svg_mark(line, x1, y, is_left=x1 == X[1])
+        return
+    step = 1 if x1 < x2 else -1
+    if line.kind == "lost":
+        x2 -= 60 * step
+        yield f'<path class="cross" d="M{x2 - 6} {y - 10}l12 12m0 -12l-12 12"/>'
+    else:
+        yield f'<path class="tip {line.kind}" d="M{x2 - step} {y - 4}l{-9 * step} -4v8z"/>'
+    yield f'<line class="{line.kind}" x1="{x1 + step}" y1="{y - 4}" x2="{x2 - 6 * step}" y2="{y - 4}"/>'
+    yield f'<text class="mid {line.kind}" x="{(x1 + x2) // 2}" y="{y - 9}">{text}</text>'
+    anchor = "end" if step == 1 else ""
+    if line.step:
+        yield f'<text class="number {anchor}" x="{x1 - 5 * step}" y="{y}">{line.step}</text>'
+
+
+def _draw_svg_mark(line: Line, x: int, y: int, is_left: bool) -> Iterator[str]:
+    """A crash, a restart or a time-out on a lifeline; its words stand between the gateways."""
+    if line.kind == "crash":
+        yield f'<path class="cross" d="M{x - 7} {y - 11}l14 14m0 -14l-14 14"/>'
+    if line.kind == "restart":
+        yield f'<circle class="again" cx="{x}" cy="{y - 4}" r="6"/>'
+    x, side = (x + 14, "") if is_left else (x - 14, " end")
+    yield f'<text class="{line.kind}{side}" x="{x}" y="{y}">{escape(line.text)}</text>'

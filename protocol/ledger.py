@@ -1,0 +1,255 @@
+"""An asset network, as a gateway sees it: it acts on assets, and it answers whether it has acted.
+
+The network is the simulated part of the world, behind the seam where a real one would stand. It survives
+every crash of a gateway. The ledger says what happened; a log entry only says what was intended.
+
+    an action has an operation id, made from session and step: applied twice it happens once, and the
+    second time returns the first receipt
+    `receipt(operation id)` answers whether it has happened yet
+    a lock is named by the operation that made it and has an expiry; expiry is an event with a receipt
+    burn, unlock and expiry exclude each other on one lock; assign and destroy on one mint
+
+A refusal changes nothing. Receipts are signed by the network, so a gateway can show them to its peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from protocol.errors import Misuse, Refused
+from protocol.objects import Json
+from protocol.rules import Rules
+from protocol.signing import KeyPair
+
+
+class State(StrEnum):
+    """Where an asset stands in one network."""
+
+    FREE = "free"  # its owner can use it
+    LOCKED = "locked"  # under a lock of a gateway (2.1)
+    BURNED = "burned"  # extinguished here (3.4)
+    HELD = "held"  # minted and self-assigned to the gateway (3.2, SATP 10.2)
+    DESTROYED = "destroyed"  # a mint that was taken back
+
+
+@dataclass(frozen=True)
+class Asset:
+    """`under` names the operation that made the lock or the mint which holds the asset."""
+
+    id: str
+    owner: str
+    state: State
+    under: str | None = None
+    expiry: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"{self.id[:8]} {self.state}, owner {self.owner}"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a gateway asks its network to do. `under` names the lock or mint that the action builds on."""
+
+    operationId: str
+    action: str
+    assetId: str
+    sessionId: str
+    gateway: str
+    peer: str
+    originator: str
+    beneficiary: str
+    under: str | None = None
+    lock_s: int | None = None
+    recordHash: str | None = None
+
+    def as_json(self) -> Json:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The network's word that an action happened. `signed` is the compact JWS over all the rest."""
+
+    networkId: str
+    operationId: str
+    action: str
+    assetId: str
+    sessionId: str
+    gateway: str
+    peer: str
+    beneficiary: str
+    height: int
+    timestamp: str
+    expiry: str | None = None
+    under: str | None = None
+    recordHash: str | None = None
+    signed: str = field(default="", repr=False)
+
+    def as_json(self) -> Json:
+        return {name: value for name, value in asdict(self).items() if value is not None and name != "signed"}
+
+    def __repr__(self) -> str:
+        return f"{self.action} {self.assetId[:8]} on {self.networkId} at height {self.height}"
+
+
+class LedgerRefused(Refused):
+    """The network did not act: the asset is not in the state that the action needs."""
+
+
+# The state that an action needs, and the state that it leaves; None stands for "not in this network".
+ACTIONS: dict[str, tuple[frozenset[State | None], State]] = {
+    "lock": (frozenset({State.FREE}), State.LOCKED),
+    "unlock": (frozenset({State.LOCKED}), State.FREE),
+    "expire": (frozenset({State.LOCKED}), State.FREE),
+    "burn": (frozenset({State.LOCKED}), State.BURNED),
+    "mint": (frozenset({None, State.BURNED, State.DESTROYED}), State.HELD),
+    "assign": (frozenset({State.HELD}), State.FREE),
+    "destroy": (frozenset({State.HELD}), State.DESTROYED),
+}
+
+
+def rfc3339(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Ledger:
+    """One simulated network: assets, receipts by operation id, and a clock that it is given."""
+
+    def __init__(self, network_id: str, key: KeyPair, now: Callable[[], datetime], rules: Rules | None = None) -> None:
+        self.network_id = network_id
+        self._key = key
+        self._now = now
+        self._rules = rules or Rules()
+        self._assets: dict[str, Asset] = {}
+        self._receipts: dict[str, Receipt] = {}
+        self._history: list[Receipt] = []
+
+    @property
+    def name(self) -> str:
+        return f"network {self.network_id}"
+
+    @property
+    def height(self) -> int:
+        """How many actions this network has carried out."""
+        return len(self._history)
+
+    def issue(self, asset_id: str, owner: str) -> None:
+        """Put an asset into the network, outside of any transfer."""
+        if asset_id in self._assets:
+            raise Misuse(f"network {self.network_id} has asset {asset_id} already")
+        self._assets[asset_id] = Asset(asset_id, owner, State.FREE)
+
+    def act(self, order: Order) -> Receipt:
+        """Do it, once. LedgerRefused if the asset does not allow it; then nothing changed."""
+        self._let_locks_expire()
+        earlier = self._receipts.get(order.operationId)
+        if earlier is not None and self._rules.ledger_acts_once:
+            if (earlier.action, earlier.assetId) != (order.action, order.assetId):
+                raise LedgerRefused("this operation id was used for something else", found=earlier)
+            return earlier
+        if order.action == "record":
+            return self._write(order, None)
+        return self._write(order, self._compute_next(order))
+
+    def _compute_next(self, order: Order) -> Asset:
+        """The asset after the order, or the reason why not."""
+        if order.action not in ACTIONS or order.action == "expire":
+            raise LedgerRefused("this network knows no such action", found=order.action)
+        allowed, after = ACTIONS[order.action]
+        asset = self._assets.get(order.assetId)
+        is_repeated_mint = order.action == "mint" and not self._rules.ledger_acts_once
+        if (asset.state if asset else None) not in allowed and not is_repeated_mint:
+            raise self._refusal(order, asset)
+        if order.action == "mint":
+            copy = f"{order.assetId}/2" if order.assetId in self._assets and is_repeated_mint else order.assetId
+            return Asset(copy, order.gateway, after, under=order.operationId)
+        assert asset is not None, "every other action needs a state that only an existing asset has"
+        if order.action == "lock":
+            if asset.owner != order.originator:
+                raise LedgerRefused("the asset is not the originator's", expected=asset.owner, found=order.originator)
+            if order.lock_s is None:
+                raise LedgerRefused("a lock needs the seconds after which it expires")
+            expiry = self._now() + timedelta(seconds=order.lock_s)
+            return replace(asset, state=after, under=order.operationId, expiry=expiry)
+        if asset.under != order.under:
+            raise LedgerRefused("the asset is under another operation", expected=asset.under, found=order.under)
+        owner = order.beneficiary if order.action == "assign" else asset.owner
+        return Asset(asset.id, owner, after)
+
+    def _refusal(self, order: Order, asset: Asset | None) -> LedgerRefused:
+        if asset is None:
+            return LedgerRefused("asset not found", code="err_2.2.7", found=order.assetId)
+        if order.action == "lock" and asset.state is State.LOCKED:
+            return LedgerRefused("asset already locked", code="err_2.2.8", found=asset.under)
+        expired = order.under is not None and f"{order.under}/expire" in self._receipts
+        if expired:
+            return LedgerRefused("asset lock expired", code="err_2.2.9", found=order.under)
+        return LedgerRefused(f"the asset is {asset.state}", expected=f"what {order.action} needs", found=asset.state)
+
+    def _write(self, order: Order, asset: Asset | None) -> Receipt:
+        receipt = Receipt(
+            networkId=self.network_id,
+            operationId=order.operationId,
+            action=order.action,
+            assetId=order.assetId,
+            sessionId=order.sessionId,
+            gateway=order.gateway,
+            peer=order.peer,
+            beneficiary=order.beneficiary,
+            height=len(self._history) + 1,
+            timestamp=rfc3339(self._now()),
+            expiry=rfc3339(asset.expiry) if asset and asset.expiry else None,
+            under=order.under,
+            recordHash=order.recordHash,
+        )
+        receipt = replace(receipt, signed=self._key.sign(receipt.as_json()))
+        if asset is not None:
+            self._assets[asset.id] = asset
+        self._receipts[order.operationId] = receipt
+        self._history.append(receipt)
+        return receipt
+
+    def _let_locks_expire(self) -> None:
+        for asset in list(self._assets.values()):
+            if asset.state is State.LOCKED and asset.expiry is not None and asset.expiry <= self._now():
+                lock = self._receipts[asset.under or ""]
+                order = Order(
+                    f"{asset.under}/expire", "expire", asset.id, lock.sessionId, lock.gateway, lock.peer,
+                    asset.owner, lock.beneficiary, under=asset.under,
+                )  # fmt: skip
+                self._write(order, Asset(asset.id, asset.owner, State.FREE))
+
+    def receipt(self, operation_id: str) -> Receipt | None:
+        """Whether the operation has happened yet, and the proof. None says nothing about later."""
+        self._let_locks_expire()
+        return self._receipts.get(operation_id)
+
+    def state(self, lock_id: str) -> str:
+        """Where a lock stands: `live`, `burned`, `unlocked`, `expired`, or `unknown`. Not whether an operation ran."""
+        self._let_locks_expire()
+        if any(asset.under == lock_id and asset.state is State.LOCKED for asset in self._assets.values()):
+            return "live"
+        words = {"burn": "burned", "unlock": "unlocked", "expire": "expired"}
+        ends = (receipt.action for receipt in self._history if receipt.under == lock_id and receipt.action in words)
+        return words.get(next(ends, ""), "unknown")
+
+    def actions_of(self, gateway: str) -> list[Receipt]:
+        """All that this network did for a gateway, oldest first: what is left when both logs are lost."""
+        return [receipt for receipt in self._history if receipt.gateway == gateway]
+
+    @property
+    def assets(self) -> list[Asset]:
+        self._let_locks_expire()
+        return list(self._assets.values())
+
+    def owner_of(self, asset_id: str) -> str | None:
+        """Who can use the asset here; None while it is locked, held, burned or absent."""
+        self._let_locks_expire()
+        asset = self._assets.get(asset_id)
+        return asset.owner if asset and asset.state is State.FREE else None
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{self.name}: {asset!r}" for asset in self.assets) or f"{self.name}: no asset"

@@ -1,0 +1,33 @@
+"""The safety rules that can be switched off, one boolean each.
+
+Every rule is on by default and a gateway never looks at anything but this object to know. Switching a
+rule off does not weaken a check in some hidden place: it removes exactly the line of code that carries
+the rule's name, so that a run can show what the rule was for.
+
+The finding that a rule answers stands beside it (FINDINGS.md: R of the recovery draft, C of SATP core).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Rules:
+    """All on: the protocol. Any off: an experiment."""
+
+    log_before_acting: bool = True
+    """R3: an entry says what is about to be done, before it is done. Without it a restart cannot know what to ask."""
+
+    ask_the_ledger_before_repeating: bool = True
+    """R3, R17: an action that was begun and has no outcome in the log is looked up on the ledger first."""
+
+    ledger_acts_once: bool = True
+    """R3: the ledger keeps the operation id of every action; a repeated one returns the first receipt."""
+
+    same_reply_to_a_repeated_request: bool = True
+    """C14: a repeated message is answered with the stored bytes, not refused for its old hashPrevMessage."""
+
+    def __repr__(self) -> str:
+        off = [field.name for field in fields(self) if not getattr(self, field.name)]
+        return f"every rule but {', '.join(off)}" if off else "every rule"

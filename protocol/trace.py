@@ -1,0 +1,151 @@
+"""Typed events of a run.
+
+A run is data. Whoever simulates the world writes down what happened, one event after the other;
+diagrams, notebooks, tests and bug reports read the same list and never look into a gateway to draw it.
+
+Events say what can be seen from outside: a message arrived or was lost, an entry became durable, a
+ledger acted or was asked, a gateway crashed or came back. Places are the names of gateways and networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened at `at`, an RFC 3339 time of the simulated clock."""
+
+    at: str
+
+
+@dataclass(frozen=True)
+class Delivered(Event):
+    """A message arrived. `step` is its row in TABLE 1, empty for errors; `again` if the same bytes arrived before."""
+
+    source: str
+    target: str
+    step: str
+    name: str
+    again: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.source} -> {self.target}: {self.step} {self.name}{' (again)' if self.again else ''}"
+
+
+@dataclass(frozen=True)
+class Lost(Event):
+    """A message was sent and never arrived."""
+
+    source: str
+    target: str
+    step: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.source} -x {self.target}: {self.step} {self.name} is lost"
+
+
+@dataclass(frozen=True)
+class Logged(Event):
+    """An entry of `gateway`'s log is durable."""
+
+    gateway: str
+    step: str
+    operation: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.gateway} logs {self.operation} {self.step} (entry {self.number})"
+
+
+@dataclass(frozen=True)
+class Acted(Event):
+    """A network carried out an action. `again` if it had done so before and returned the first receipt."""
+
+    gateway: str
+    network: str
+    step: str
+    action: str
+    again: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.network} does {self.action} for {self.gateway}{' (did so before)' if self.again else ''}"
+
+
+@dataclass(frozen=True)
+class Asked(Event):
+    """A gateway asked its network whether an action has happened."""
+
+    gateway: str
+    network: str
+    step: str
+    action: str
+    happened: bool
+
+    def __str__(self) -> str:
+        return f"{self.gateway} asks {self.network}: {self.action}? {'yes' if self.happened else 'no'}"
+
+
+@dataclass(frozen=True)
+class Crashed(Event):
+    """A gateway is gone; what it had in memory is lost. `where` says after or before which durable act."""
+
+    gateway: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.gateway} CRASHES {self.where}"
+
+
+@dataclass(frozen=True)
+class Restarted(Event):
+    """A new gateway was made from the same files and the same ledger."""
+
+    gateway: str
+
+    def __str__(self) -> str:
+        return f"{self.gateway} restarts"
+
+
+@dataclass(frozen=True)
+class TimedOut(Event):
+    """A gateway waited long enough for an answer to send its last message again."""
+
+    gateway: str
+
+    def __str__(self) -> str:
+        return f"{self.gateway} waits no longer"
+
+
+@dataclass
+class Trace:
+    """What happened, in order. `lanes` are the places from left to right; `gateways` those of them that can crash."""
+
+    lanes: tuple[str, ...]
+    gateways: tuple[str, ...]
+    events: list[Event] = field(default_factory=list)
+
+    def add(self, event: Event) -> None:
+        self.events.append(event)
+
+    def of(self, *kinds: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kinds)]
+
+    def since(self, place: int) -> Trace:
+        """The events from number `place` on, as a trace of their own."""
+        return Trace(self.lanes, self.gateways, self.events[place:])
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.events)
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{event.at[11:19]}  {event}" for event in self.events)
+
+
+def count(events: Iterable[Event], kind: type[Event]) -> int:
+    return sum(isinstance(event, kind) for event in events)

@@ -127,7 +127,7 @@ class Channel:
             raise NotYet("this side may have forgotten something: nothing new before it has asked its peer")
         form = self.commands.verify_new(request)
         reference_id, reads = target_of(form) if isinstance(form, PaymentRequest) else (None, None)
-        signed = self._key.sign_canonical(body)
+        signed = self._key.sign_canonical(body, memory=self.recovery.memory)
         return Record(self.me.name, cid, name, signed, "pending", None, reference_id, reads, retry)
 
     def _start(self, record: Record, command: Json, now: float, replaced: Record | None = None) -> None:
@@ -169,11 +169,11 @@ class Channel:
             signed = self._open(post)
         except Unreadable as unread:
             answer = failure(unread.cid, unread.refusal)
-            return Post(post.x_request_id, self._key.sign(answer, unread.digest))
+            return Post(post.x_request_id, self._sign(answer, unread.digest))
         try:
             response = self._recall(signed) or self._answer(signed, now)
         except Invalid as refusal:
-            response = self._key.sign(failure(_find_cid(signed.payload), refusal), signed.digest)
+            response = self._sign(failure(_find_cid(signed.payload), refusal), signed.digest)
         return Post(post.x_request_id, response)
 
     def _open(self, post: Post) -> Signed:
@@ -200,14 +200,18 @@ class Channel:
             raise protocol_error("invalid_jws_signature", None, refusal.reason) from refusal
         if known is not None:
             raise protocol_error("conflict", "cid", "this cid stands for another command")
+        self.recovery.verify_memory(signed)
         return None
+
+    def _sign(self, answer: Json, request_digest: str) -> str:
+        return self._key.sign(answer, request_digest=request_digest)
 
     def _answer(self, signed: Signed, now: float) -> str:
         """Questions are answered as things stand; commands are judged once."""
         if signed.payload.get("command_type") not in QUESTIONS:
             return self._judge(signed, now)
         form = read_request(signed.payload)
-        return self._key.sign(success(form.cid, self.recovery.answer(form, now)), signed.digest)
+        return self._sign(success(form.cid, self.recovery.answer(form, now)), signed.digest)
 
     def _judge(self, signed: Signed, now: float, is_shown: bool = False) -> str:
         """The one way by which a command of theirs takes effect: judge, sign, store answer and object together."""
@@ -223,8 +227,8 @@ class Channel:
             state, answer = "failure", failure(cid, refusal)
             if cid is None or not refusal.is_final():
                 self._wake_holder(form)
-                return self._key.sign(answer, signed.digest)
-        response = self._key.sign(answer, signed.digest)
+                return self._sign(answer, signed.digest)
+        response = self._sign(answer, signed.digest)
         reference_id, reads = target_of(form) if isinstance(form, PaymentRequest) else (None, None)
         record = Record(self.peer.name, str(cid), signed.digest, signed.compact, state, response, reference_id, reads)
         self._write(record, shared)

@@ -11,6 +11,10 @@ can verify it. An answer cannot be proven complete. So the answer that ended a r
 evidence shows our own signature on something that was not shown, the two together say who hid what, and
 recovery opens again. "I know of no channel with you" is an answer like any other.
 
+A message may arrive long after its author has forgotten it. So every message names the memory that it was
+written from, and each side knows which memories the other has lost: a command from a lost one takes no
+effect any more, unless it took effect before.
+
 After a crash recovery simply starts again: what was adopted is adopted already.
 """
 
@@ -74,6 +78,24 @@ class Engine(Protocol):
         """Recovery begins: nothing is sent but questions."""
 
 
+@dataclass(frozen=True)
+class Memories:
+    """The memories that a side has had, the present one last."""
+
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, note: Json | None) -> Memories:
+        return cls(tuple(note["names"]) if note else ())
+
+    @property
+    def current(self) -> str | None:
+        return self.names[-1] if self.names else None
+
+    def note(self, name: str) -> Note:
+        return Note(name, {"names": list(self.names)})
+
+
 @dataclass
 class Question:
     """A read command under way."""
@@ -107,6 +129,14 @@ class Recovery:
         self.answers: dict[str, OffChainObject | Refused] = {}
         self.contradictions: list[str] = []
 
+        self._own = Memories.read(store.find_note("memories"))
+        self._peers = Memories.read(store.find_note("memories of the peer"))
+
+    @property
+    def memory(self) -> str:
+        """The name of what this side knows; a side that lost its database gives a new one to what it learns then."""
+        return self._own.names[-1] if self._own.names else ""
+
     def remembers(self) -> bool:
         """Whether the store holds all that this side ever knew, as far as it can tell."""
         note = self._store.find_note("memory")
@@ -124,7 +154,7 @@ class Recovery:
         cid = self._ids()
         body = canonical(request_object(command, cid))
         self._questions[cid] = Question(command, digest(body), wakes, is_rebuild)
-        self._outbox.put(cid, self._key.sign_canonical(body))
+        self._outbox.put(cid, self._key.sign_canonical(body, memory=self.memory))
         return cid
 
     def ask_payment(self, reference_id: str) -> str:
@@ -158,9 +188,33 @@ class Recovery:
         """Whatever was known may be incomplete: ask before doing anything new."""
         self._rebuild = Rebuild()
         self._engine.stop_sending()
+        if not self._own.names:
+            self._own = Memories((self._ids(),))
+            self._store.write([self._own.note("memories")])
         self.ask_health(state_lost=True)
 
     # Being asked
+
+    def verify_memory(self, signed: Signed) -> None:
+        """Refused as Invalid if this was written from a memory that its author has lost."""
+        memory = signed.memory or ""
+        if memory == self._peers.current or self.is_open:
+            return
+        command = signed.payload.get("command")
+        has_lost = isinstance(command, dict) and command.get("state_lost") is True
+        if memory in self._peers.names:
+            raise protocol_error("conflict", "memory", "this was sent before its author lost its memory")
+        if self._peers.names and not has_lost:
+            self.ask_health()
+            raise protocol_error("wait", "memory", "this side does not know this memory and asks for it")
+        self._learn_memories((*self._peers.names, memory))
+
+    def _learn_memories(self, names: Sequence[str]) -> None:
+        """What is learned is kept; the last name is the present one."""
+        known = (*(name for name in self._peers.names if name not in names), *names)
+        if known != self._peers.names:
+            self._peers = Memories(known)
+            self._store.write([self._peers.note("memories of the peer")])
 
     def answer(self, form: CommandRequestObject, now: float) -> OffChainObject | None:
         """The result of a read command, with evidence. Raises Invalid."""
@@ -200,7 +254,8 @@ class Recovery:
             # From now on these commands come before any that the asking side sent before its loss.
             self._store.write([record._replace(was_shown=True) for record in pending])
         lost = {"closed": closed, "pending": [record.request for record in pending]} if state_lost else {}
-        return ChannelHealth.model_validate({"_ObjectType": "ChannelHealth", "known": known, "open": opened, **lost})
+        return ChannelHealth.model_validate({"_ObjectType": "ChannelHealth", "known": known, "open": opened,
+                                             "mine": list(self._own.names), "yours": list(self._peers.names), **lost})
 
     def _take_offer(self, reference_id: str, history: Sequence[Evidence], now: float) -> None:
         try:
@@ -317,6 +372,10 @@ class Recovery:
     # A lost memory
 
     def _take_health(self, question: Question, signed: Signed, health: ChannelHealth, now: float) -> None:
+        self._learn_memories(health.mine)
+        if set(health.yours) - set(self._own.names):
+            self._own = Memories((*(name for name in health.yours if name != self.memory), self.memory))
+            self._store.write([self._own.note("memories")])
         named = {**health.open, **(health.closed or {})}
         unknown = [name for name, head in named.items() if not self._store.has_version(name, head)]
         behind = [name for name, head in health.open.items() if name not in unknown and self._head(name) != head]

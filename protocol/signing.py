@@ -5,7 +5,8 @@ header; `kid` is the RFC 7638 thumbprint of the key. SATP 5.2 asks for ECDSA wit
 which is ES256. Signatures are deterministic (RFC 6979): the same message has the same bytes wherever
 it is signed, which is what lets documentation be compared byte by byte. LIP-1 asks for EdDSA with Ed25519,
 which is deterministic by itself. A response of LIP-1 also carries the digest of its request in the protected
-header (ours; LIP-1 signs only the cid): without it a response is no evidence of what was answered.
+header (ours; LIP-1 signs only the cid): without it a response is no evidence of what was answered. And
+every message of LIP-1 may name the memory of its author, which changes when a database is lost.
 
 A lost key is replaced by a statement of the same owner with a higher serial number. The old key still
 verifies what was signed with it; whether it may sign anything new is for the protocol to say.
@@ -38,7 +39,7 @@ from joserfc.registry import HeaderParameter
 from protocol.errors import Misuse, Refused
 from protocol.objects import Json, canonical, digest, parse
 
-REQUEST_DIGEST = "request_digest"
+REQUEST_DIGEST, MEMORY = "request_digest", "memory"
 DIGEST = re.compile("[0-9a-f]{64}")
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -86,7 +87,10 @@ class Registry(JWSRegistry):
     max_payload_length = 4_000_000  # recovery messages carry whole histories
 
     def __init__(self) -> None:
-        super().__init__({REQUEST_DIGEST: HeaderParameter("Digest of the request", _validate_digest)})
+        super().__init__({
+            REQUEST_DIGEST: HeaderParameter("Digest of the request", _validate_digest),
+            MEMORY: HeaderParameter("Which memory of its author this was written from", "str"),
+        })
         self.algorithms: dict[str, JWSAlgModel] = {"ES256": DeterministicES256(), "EdDSA": Ed25519()}
         self.recommended = list(self.algorithms)
 
@@ -172,14 +176,13 @@ class KeyPair:
     def _header(self) -> dict[str, Any]:
         return {"alg": self.public.algorithm, "kid": self.public.kid}
 
-    def sign(self, payload: Json, request_digest: str | None = None) -> str:
-        """A compact JWS over the canonical bytes of `payload`; a response names the digest of its request."""
-        return self.sign_canonical(canonical(payload), request_digest)
+    def sign(self, payload: Json, **header: str) -> str:
+        """A compact JWS over the canonical bytes of `payload`; `header` is added to the protected header."""
+        return self.sign_canonical(canonical(payload), **header)
 
-    def sign_canonical(self, payload: bytes, request_digest: str | None = None) -> str:
+    def sign_canonical(self, payload: bytes, **header: str) -> str:
         """The same where the canonical bytes are at hand."""
-        header = {**self._header, REQUEST_DIGEST: request_digest} if request_digest else self._header
-        return jws.serialize_compact(header, payload, self.key, registry=_REGISTRY)
+        return jws.serialize_compact({**self._header, **header}, payload, self.key, registry=_REGISTRY)
 
 
 def _lab_secret(name: str, seed: str) -> bytes:
@@ -207,6 +210,7 @@ class Signed:
     payload: Json = field(hash=False)
     digest: str
     request_digest: str | None = None
+    memory: str | None = None
 
     def __repr__(self) -> str:
         return f"{self.payload.get('messageType', 'payload')} signed by {self.signer}, digest {self.digest[:8]}"
@@ -242,8 +246,9 @@ class KeyRing:
             refusal = BadPayload(error.reason, found=error.found, field=error.field)
             refusal.payload = signature.payload
             raise refusal from error
-        request_digest = signature.headers().get(REQUEST_DIGEST)
-        return Signed(_as_text(compact), owner, key.kid, payload, digest(signature.payload), request_digest)
+        header = signature.headers()
+        of, memory = header.get(REQUEST_DIGEST), header.get(MEMORY)
+        return Signed(_as_text(compact), owner, key.kid, payload, digest(signature.payload), of, memory)
 
 
 def extract(compact: bytes | str) -> CompactSignature:

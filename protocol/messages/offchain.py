@@ -309,11 +309,14 @@ class ChannelHealth(OffChainObject):
 
     `open` maps each open object to its head. Only for a side that lost its state: `closed`, the finished objects
     that are still kept, and `pending`, the answering side's signed requests that have no answer yet.
+    `mine` and `yours` name the memories that each side has had, the present one last, as far as is known.
     """
 
     object_type: Literal["ChannelHealth"] = Field(alias="_ObjectType")
     known: bool
     open: Reads
+    mine: list[str]
+    yours: list[str]
     closed: Optional[Reads] = None
     pending: Optional[list[str]] = None
 

@@ -423,7 +423,8 @@ class Unreadable(Exception):
             case Invalid():
                 self.refusal = refusal
             case BadPayload():
-                self.refusal = protocol_error("invalid_json", refusal.field, refusal.reason)
+                code = "invalid_json" if refusal.found is None else "invalid_object"  # found: JSON, but no object
+                self.refusal = protocol_error(code, refusal.field, refusal.reason)
             case BadSignature():
                 self.refusal = protocol_error("invalid_jws_signature", None, refusal.reason)
             case _:

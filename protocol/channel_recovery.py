@@ -27,6 +27,7 @@ from typing import Protocol
 from protocol.channel_store import ChannelStore, Dispute, Note, Record
 from protocol.errors import Refused
 from protocol.messages.offchain import (
+    QUESTIONS,
     ChannelHealth,
     CommandRequestObject,
     CommandResponseObject,
@@ -166,6 +167,9 @@ class Recovery:
         return self.ask(command, is_rebuild=is_rebuild)
 
     def ask_health(self, state_lost: bool = False) -> str:
+        for cid, asked in self._questions.items():
+            if asked.command == {"_ObjectType": "ChannelHealthCheck", "state_lost": state_lost}:
+                return cid  # under way already
         return self.ask({"_ObjectType": "ChannelHealthCheck", "state_lost": state_lost}, is_rebuild=state_lost)
 
     def offer(self, reference_id: str, wakes: str | None = None) -> None:
@@ -202,6 +206,8 @@ class Recovery:
             return
         command = signed.payload.get("command")
         has_lost = isinstance(command, dict) and command.get("state_lost") is True
+        if signed.payload.get("command_type") in QUESTIONS and not has_lost:
+            return
         if memory in self._peers.names:
             raise protocol_error("conflict", "memory", "this was sent before its author lost its memory")
         if self._peers.names and not has_lost:

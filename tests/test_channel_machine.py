@@ -118,11 +118,12 @@ class TwoChannels(RuleBasedStateMachine):
         assert world.copies.agree(), f"the copies differ\n{world.copies}\n{world.trace}"
         assert c.store.list_open() == d.store.list_open()
         assert not c.recovery.is_open and not d.recovery.is_open
-        for side in (c, d):
-            stuck = [*side.store.list_pending(), *side.store.list_unexplained()]
-            assert not stuck, f"{stuck} of {side}\n{world.trace}"
-            assert not side.outbox, "nothing is left to be sent"
-        for record in c.store.store._records.values():  # a side that lost its memory may not know a command any more
+        for channel in (c, d):
+            stuck = [*channel.store.list_pending(), *channel.store.list_unexplained()]
+            assert not stuck, f"{stuck} of {channel}\n{world.trace}"
+            assert not channel.outbox, "nothing is left to be sent"
+        for record in world.copy_database("C")._records.values():  # type: ignore[attr-defined]
+            # A side that lost its memory may not know a command any more.
             other = d.store.find_record(record.author, record.cid) or record
             assert other.state == record.state, f"{record} and {other}"
             assert record.state == "failure" or other.response == record.response, "one success, one signature"

@@ -27,7 +27,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar
 
 import bech32
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from protocol.errors import Refused
 from protocol.objects import Json
@@ -91,6 +91,13 @@ def _refuse_null(value: T) -> T:
     return value
 
 
+def _refuse_truth(value: object) -> object:
+    """In Python true equals 1; on the wire it does not."""
+    if value is True:
+        raise ValueError("Input should be 1 or '1'")
+    return value
+
+
 AddressText = Annotated[str, AfterValidator(_check_address)]
 Cid = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
 Country = Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")]
@@ -132,7 +139,7 @@ class NationalIdObject(OffChainObject):
 
 class KYCDataObject(OffChainObject):
     payload_type: Literal["KYC_DATA"]
-    payload_version: Literal[1, "1"]
+    payload_version: Annotated[Literal[1, "1"], BeforeValidator(_refuse_truth)]
     type: Literal["individual", "entity"]
     given_name: Optional[str] = None
     surname: Optional[str] = None

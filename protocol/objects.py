@@ -41,8 +41,21 @@ class NotCanonical(Refused):
     """JSON that has another notation than the canonical one, or a number that has no exact one."""
 
 
+# For ASCII text without fractions and large integers the standard library's encoder, which is written in C, gives
+# the bytes of RFC 8785 in a tenth of the time. What might be anything else is left to the library of that RFC.
+_encode_plain = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_MAYBE_SPECIAL = re.compile(r"[:\[,]-?\d+(?:[.eE]|(?<=\d{16}))")
+
+
 def canonical(value: Any) -> bytes:
     """RFC 8785 bytes. Raises Misuse for what JSON cannot say exactly (NaN, integers above 2^53)."""
+    if type(value) is dict:
+        try:
+            text = _encode_plain(value)
+        except (ValueError, TypeError, RecursionError):
+            text = "\N{REPLACEMENT CHARACTER}"
+        if text.isascii() and not _MAYBE_SPECIAL.search(text):
+            return text.encode("ascii")
     try:
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:

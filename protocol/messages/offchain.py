@@ -50,11 +50,16 @@ class Address:
     subaddress: bytes = bytes(8)
 
     def __str__(self) -> str:
-        words = bech32.convertbits(self.account + self.subaddress, 8, 5)
-        return bech32.bech32_encode(self.prefix, [1, *(words or [])])
+        return _write_address(self.prefix, self.account + self.subaddress)
 
     def with_subaddress(self, subaddress: bytes) -> Address:
         return Address(self.prefix, self.account, subaddress)
+
+
+@lru_cache(maxsize=4096)
+def _write_address(prefix: str, content: bytes) -> str:
+    words = bech32.convertbits(content, 8, 5)
+    return bech32.bech32_encode(prefix, [1, *(words or [])])
 
 
 @lru_cache(maxsize=4096)  # a channel meets few addresses, each many times

@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 NEEDED := the package python3-venv (Debian, Ubuntu: apt-get install python3-venv)
+# No addresses of package indexes in the lock files: they are resolved by name, wherever they are used.
+LOCK := $(BIN)/python -m uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml
 .DEFAULT_GOAL := help
 .PHONY: help demo lab test book check unit notebooks style types lock clean
 
@@ -16,7 +18,7 @@ demo: .venv/book ## run the book and write readable pages to build/book
 
 lab: .venv/book ## open JupyterLab at notebook 00
 	@$(BIN)/python -m jupyter trust notebooks/*.ipynb >/dev/null 2>&1 || true
-	$(BIN)/python -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	$(BIN)/python -m jupyterlab $(shell [ "$$(id -u)" = 0 ] && echo --allow-root) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 test: style types unit notebooks check ## all tests: style, types, unit tests, notebooks compared strictly
 
@@ -38,6 +40,11 @@ types: .venv/dev
 
 book: .venv/book ## run the notebooks and write them back in canonical form
 	@$(BIN)/python -m tools.book --write
+
+lock: .venv/base ## resolve the ranges of pyproject.toml anew into both requirements files
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOCK) --extra book --custom-compile-command "make lock" -o requirements.txt
+	$(LOCK) --extra book --extra dev -c requirements.txt --custom-compile-command "make lock" -o requirements-dev.txt
 
 clean: ## remove the virtual environment and everything that was built
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

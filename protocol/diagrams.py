@@ -23,7 +23,8 @@ from protocol.trace import Acted, Asked, Crashed, Delivered, Event, Lost, Restar
 class Line:
     """One row of a figure: an arrow between two places, a mark on one, or the heading of a stage.
 
-    `kind` is message, lost, action, question, crash, restart, wait or stage; `down` are the gateways that are down.
+    `kind` is message, lost, action, question, crash, restart, wait, stage, or gap, a row without a mark that lets a
+    dead lifeline be seen; `down` are the gateways that are down.
     """
 
     kind: str
@@ -54,6 +55,8 @@ def compute_lines(trace: Trace) -> Iterator[Line]:
             stage = find_row(line.step).stage
             yield Line("stage", f"Stage {stage}", down=down)
         yield line
+        if line.kind == "crash":
+            yield Line("gap", "", down=down)
 
 
 def _compute_line(event: Event, down: frozenset[str]) -> Line | None:
@@ -123,6 +126,8 @@ def _draw_ascii_line(figure: Figure, line: Line) -> list[str]:
     blank = [" "] * 76
     for column, lane in zip(COLUMNS, figure.lanes, strict=True):
         blank[column] = ":" if lane in line.down else "|"
+    if line.kind == "gap":
+        return ["".join(blank)]
     row = blank.copy()
     place = dict(zip(figure.lanes, COLUMNS, strict=True))
     if line.kind == "stage":
@@ -169,6 +174,8 @@ def draw_mermaid(figure: Figure) -> str:
     arrows = {"message": "->>", "lost": "-x", "action": "->>", "question": "-->>"}
     for line in figure.lines:
         text = f"{line.step} {line.text}".strip()
+        if line.kind == "gap":
+            continue
         if line.kind == "stage":
             rows.append(f"    Note over {name[figure.lanes[0]]},{name[figure.lanes[-1]]}: {text}")
         elif line.is_arrow:
@@ -195,14 +202,13 @@ STYLE = """\
 .gwf .mid { text-anchor: middle; }
 .gwf .end { text-anchor: end; }
 .gwf .number { fill: var(--soft); font-size: 11px; }
-.gwf .message, .gwf .lost { stroke: var(--ink); stroke-width: 1.5; fill: none; }
-.gwf .action { stroke: var(--act); stroke-width: 1.5; fill: none; }
-.gwf .question { stroke: var(--ask); stroke-width: 1.5; stroke-dasharray: 5 3; fill: none; }
+.gwf line.message { stroke: var(--ink); stroke-width: 1.5; }
+.gwf line.action { stroke: var(--act); stroke-width: 1.5; } .gwf text.action { fill: var(--act); }
+.gwf line.question { stroke: var(--ask); stroke-width: 1.5; stroke-dasharray: 5 3; } .gwf text.question { fill: var(--ask); }
+.gwf line.lost { stroke: var(--bad); stroke-width: 1.5; } .gwf text.lost { fill: var(--bad); }
 .gwf .tip { fill: var(--ink); } .gwf .tip.action { fill: var(--act); } .gwf .tip.question { fill: var(--ask); }
-.gwf text.message { stroke: none; } .gwf text.action { fill: var(--act); stroke: none; } .gwf text.question { fill: var(--ask); stroke: none; }
-.gwf .lost { stroke: var(--bad); } .gwf text.lost { fill: var(--bad); stroke: none; }
 .gwf text.crash { fill: var(--bad); font-weight: 600; } .gwf text.restart { fill: var(--good); font-weight: 600; } .gwf text.wait { fill: var(--soft); }
-.gwf .cross { stroke: var(--bad); stroke-width: 3; } .gwf .again { fill: var(--good); }
+.gwf .cross { stroke: var(--bad); stroke-width: 3; fill: none; } .gwf .again { fill: var(--good); }
 </style>"""  # noqa: E501
 
 
@@ -219,7 +225,7 @@ def draw_svg(figure: Figure) -> str:
     ]
     for number, line in enumerate(lines):
         if line.kind == "stage":
-            out.append(f'<rect class="box" x="14" y="{_y(number) - 15}" width="{WIDTH - 28}" height="20" rx="3"/>')
+            out.append(f'<rect class="box" x="14" y="{_y(number) - 18}" width="{WIDTH - 28}" height="20" rx="3"/>')
     for x, lane in zip(X, figure.lanes, strict=True):
         out += _draw_svg_lifeline(x, lane, lines, height)
     place = dict(zip(figure.lanes, X, strict=True))
@@ -247,8 +253,10 @@ def _draw_svg_lifeline(x: int, lane: str, lines: list[Line], height: int) -> Ite
 
 def _draw_svg_line(line: Line, place: dict[str, int], y: int) -> Iterator[str]:
     text = escape(line.text)
+    if line.kind == "gap":
+        return
     if line.kind == "stage":
-        yield f'<text class="mid" x="{WIDTH // 2}" y="{y}">{text}</text>'
+        yield f'<text class="mid" x="{WIDTH // 2}" y="{y - 3}">{text}</text>'
         return
     x1, x2 = place[line.source], place[line.target]
     if not line.is_arrow:

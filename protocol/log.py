@@ -27,7 +27,9 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from protocol.errors import Misuse, Refused
+from protocol.messages.satp import short_name
 from protocol.objects import Json, digest
+from protocol.steps import find_row
 
 
 class Operation(StrEnum):
@@ -71,7 +73,9 @@ class LogEntry(BaseModel):
         return digest(self.as_json())
 
     def __repr__(self) -> str:
-        return f"{self.sequenceNumber:>2}  {self.operation:<4} {self.step}"
+        return f"{self.sequenceNumber:>2}  {self.operation:<4} {self.step} {short_name(find_row(self.step).name)}"
+
+    __str__ = __repr__
 
 
 class BrokenChain(Refused):

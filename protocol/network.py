@@ -33,6 +33,7 @@ from protocol.gateway import Gateway, Identity, Outgoing
 from protocol.ledger import Ledger, rfc3339
 from protocol.log import LogEntry
 from protocol.messages.satp import short_name
+from protocol.objects import History
 from protocol.rules import Rules
 from protocol.session import Session
 from protocol.signing import KeyPair, KeyRing, read_payload
@@ -85,7 +86,7 @@ class World:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._time = START
         self._ids = 0
-        self._link: list[InFlight] = []
+        self.link: list[InFlight] = []
         self._sent: set[bytes] = set()
         self._to_lose: list[str] = []
         self._to_repeat: list[str] = []
@@ -154,8 +155,8 @@ class World:
         crashes, patience = len(self.trace.of(Crashed)), self._compute_patience()
         while patience and not self._is_done(until) and len(self.trace.of(Crashed)) == crashes:
             entries = len(self.trace.of(Logged))
-            if self._link:
-                self._deliver(self._link.pop(0))
+            if self.link:
+                self.deliver_next()
             elif self.is_at_rest:
                 return
             else:
@@ -180,6 +181,10 @@ class World:
         if number < 1:
             raise Misuse("durable acts are counted from 1")
         side.wire.armed = CrashPoint(number, after is not None, at)
+
+    def deliver_next(self) -> None:
+        """Carry one message: the first on the link."""
+        self._deliver(self.link.pop(0))
 
     def restart(self, who: str) -> None:
         """A new gateway from the same file and the same ledger. The old connection, and what was on it, is gone."""
@@ -214,15 +219,19 @@ class World:
         return self._gateway(Role.RECIPIENT)
 
     @property
+    def ledgers(self) -> tuple[Ledger, Ledger]:
+        return self.origin, self.destination
+
+    @property
     def owners(self) -> list[str]:
         """Who can use an asset, and where: one line per asset that is free somewhere."""
-        places = ((ledger, asset) for ledger in (self.origin, self.destination) for asset in ledger.assets)
+        places = ((ledger, asset) for ledger in self.ledgers for asset in ledger.assets)
         return [f"{ledger.name}: {asset.owner}" for ledger, asset in places if ledger.owner_of(asset.id)]
 
     @property
     def is_at_rest(self) -> bool:
         """Nothing on the link, both gateways up, and every session complete or parked wherever it is known."""
-        if self._link or any(side.gateway is None for side in self._sides.values()):
+        if self.link or any(side.gateway is None for side in self._sides.values()):
             return False
         return all(session.is_at_rest for role in Role for session in self._known(role))
 
@@ -233,6 +242,10 @@ class World:
             return store.getLog(session_id or self.sessions[0]) if self.sessions else []
         finally:
             store.close()
+
+    def history(self, who: str, session_id: str | None = None) -> History:
+        """The signed messages of a session as a gateway holds them; of the first session unless another is named."""
+        return self._gateway(self._side(who).role).session(session_id or self.sessions[0]).history
 
     def durable_acts(self, who: str) -> list[tuple[str, str]]:
         """What a gateway has made durable so far, as (step, words): the places where a crash can be put."""
@@ -311,10 +324,10 @@ class World:
             self._to_lose.remove(step)
             self._report(Lost(self.now, source.id, target.id, step, name))
             return
-        self._link.append(message)
+        self.link.append(message)
         if step in self._to_repeat:
             self._to_repeat.remove(step)
-            self._link.append(InFlight(source, target, data, step, name, True))
+            self.link.append(InFlight(source, target, data, step, name, True))
 
     def _deliver(self, message: InFlight) -> None:
         source, target = message.source, message.target
@@ -331,8 +344,8 @@ class World:
         self._live(target, work)
 
     def _drop(self, is_lost: Callable[[InFlight], bool]) -> None:
-        for message in [message for message in self._link if is_lost(message)]:
-            self._link.remove(message)
+        for message in [message for message in self.link if is_lost(message)]:
+            self.link.remove(message)
             self._report(Lost(self.now, message.source.id, message.target.id, message.step, message.name))
 
     def _time_out(self) -> None:

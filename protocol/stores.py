@@ -82,13 +82,20 @@ class SQLiteLog:
         rows = self._database.execute("SELECT number, body FROM entry WHERE session = ? ORDER BY number", (session_id,))
         entries = [_read_entry(body, session_id, number) for number, body in rows]
         verify_chain(entries)
-        length = self.getLogLength(session_id)
+        query = "SELECT length, last_hash FROM session WHERE id = ?"
+        length, last_hash = self._database.execute(query, (session_id,)).fetchone() or (0, None)
         if len(entries) != length:
             raise BrokenChain(f"the last entries of session {session_id} are gone", expected=length, found=len(entries))
+        if entries and entries[-1].compute_hash() != last_hash:
+            raise BrokenChain(f"entry {length} of session {session_id}, the last, was changed")
         return entries
 
     def getOpenSessions(self) -> list[str]:
         return [row[0] for row in self._database.execute("SELECT id FROM session WHERE is_open = 1 ORDER BY rowid")]
+
+    def read_pragma(self, name: str) -> object:
+        """How this connection is set up, as SQLite itself reports it."""
+        return self._database.execute(f"PRAGMA {name}").fetchone()[0]
 
     def close(self) -> None:
         """What a crash does to the connection too: anything not committed is gone."""

@@ -9,7 +9,7 @@ ledger acted or was asked, a gateway crashed or came back. Places are the names 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
@@ -133,8 +133,9 @@ class Trace:
     def of(self, *kinds: type[Event]) -> list[Event]:
         return [event for event in self.events if isinstance(event, kinds)]
 
-    def since(self, place: int) -> Trace:
-        """The events from number `place` on, as a trace of their own."""
+    def since(self, step: str) -> Trace:
+        """The events from the first one of `step` on, as a trace of their own."""
+        place = next((n for n, event in enumerate(self.events) if getattr(event, "step", "") == step), len(self.events))
         return Trace(self.lanes, self.gateways, self.events[place:])
 
     def __iter__(self) -> Iterator[Event]:
@@ -145,7 +146,3 @@ class Trace:
 
     def __repr__(self) -> str:
         return "\n".join(f"{event.at[11:19]}  {event}" for event in self.events)
-
-
-def count(events: Iterable[Event], kind: type[Event]) -> int:
-    return sum(isinstance(event, kind) for event in events)

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import html
 import os
+import re
 import sys
 import time
 import warnings
@@ -25,6 +27,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 PAGES = ROOT / "build" / "book"
+SVG_IMAGE = re.compile(r'<img[^>]*src="data:image/svg\+xml;base64,([^"]+)"[^>]*>')
 TIMEOUT_S = 300  # for one cell: a stall of the machinery must end
 
 # What a notebook may put on a page. Widgets and figures add more kinds beside these, never instead of text/plain.
@@ -87,6 +90,7 @@ def execute(path: Path, on_cell: Any = None) -> Any:
             timeout=TIMEOUT_S,
             kernel_name="python3",
             record_timing=False,
+            extra_arguments=["--log-level=ERROR"],
             resources={"metadata": {"path": str(path.parent)}},
             on_cell_executed=on_cell,
         )
@@ -104,9 +108,12 @@ def write_page(notebook: Any, path: Path) -> Path:
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(template_name="lab")
+    exporter.log.setLevel("ERROR")
     for script in ("require_js_url", "mathjax_url", "jquery_url", "mermaid_js_url"):
         setattr(exporter, script, "")
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": read_title(notebook)}})
+    # Figures as elements of the page, not as images: their words can be found and read aloud.
+    body = SVG_IMAGE.sub(lambda image: base64.b64decode(image[1]).decode(), body)
     page = PAGES / f"{path.stem}.html"
     page.write_text(body, encoding="utf-8")
     return page

@@ -1,0 +1,51 @@
+"""What many tests share: places to crash, and what must hold whatever happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from protocol.ledger import State
+from protocol.network import World
+from protocol.steps import TABLE_1, Role
+
+ASSET = "2c949e3c-5edb-4a2c-9ef4-20de64b9960d"
+BOB = "network 43114: CN=Bob, OU=Case Org Unit, O=Case, L=San Francisco, C=US"
+ALICE = "network 1: CN=Alice, OU=Example Org Unit, O=Example, L=New York, C=US"
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World(seed="test")
+    yield world
+    world.close()
+
+
+def every_crash_point() -> list[tuple[Role, str, str, int]]:
+    """Gateway, step, before or after, and number of the durable act: every place where a crash can be put."""
+    with_acts = World(seed="count")
+    points = [
+        (role, row.number, when, number)
+        for row in TABLE_1
+        for role in Role
+        for number in range(1, with_acts.count_acts(role, row.number) + 1)
+        for when in ("before", "after")
+    ]
+    with_acts.close()
+    return points
+
+
+def check_one_owner(world: World) -> None:
+    """Consistency (SATP 1): the asset can be used in one network only, by one owner."""
+    assert len(world.owners) == 1
+    states = [asset.state for ledger in (world.origin, world.destination) for asset in ledger.assets]
+    assert states.count(State.FREE) == 1
+
+
+def check_transferred(world: World) -> None:
+    assert world.is_at_rest
+    assert world.owners == [BOB]
+    assert [asset.state for asset in world.origin.assets] == [State.BURNED]
+    assert not world.sender.session(world.sessions[0]).parked
+    assert not world.recipient.session(world.sessions[0]).parked

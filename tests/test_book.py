@@ -1,0 +1,97 @@
+"""What nbval does not see: a notebook that was never run, pictures without words, traces of whoever ran it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from tools.book import NOTEBOOKS, ROOT, canonicalise, find_notebooks
+
+PATHS = find_notebooks([])
+ALLOWED_OUTPUTS = {"text/plain", "image/svg+xml", "text/html", "application/json"}
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def test_the_book_has_notebooks_in_order() -> None:
+    assert PATHS
+    assert [path.name[:2] for path in PATHS] == sorted(path.name[:2] for path in PATHS)
+    assert sorted(NOTEBOOKS.glob("*.ipynb")) == PATHS, "every notebook has a number"
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_every_cell_was_executed_in_order(path: Path) -> None:
+    counts = [cell["execution_count"] for cell in code_cells(load(path))]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_the_file_is_canonical(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert canonicalise(nbformat.reads(text, as_version=4)) == text, "run `make book`"
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_outputs_are_of_a_kind_that_can_be_compared(path: Path) -> None:
+    for cell in code_cells(load(path)):
+        for output in cell["outputs"]:
+            assert output["output_type"] in ("execute_result", "display_data", "stream"), "no tracebacks"
+            assert output.get("name") != "stderr"
+            kinds = set(output.get("data", {}))
+            assert kinds <= ALLOWED_OUTPUTS
+            assert not kinds or "text/plain" in kinds, "a picture has its text beside it"
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_nothing_tells_who_ran_it_where_and_when(path: Path) -> None:
+    outputs = json.dumps([cell["outputs"] for cell in code_cells(load(path))])
+    assert not re.search(r"0x[0-9a-f]{6,}|/home/|/tmp/|/root|/work/|/Users/|202[5-9]-", outputs)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_no_cell_is_exempted(path: Path) -> None:
+    for cell in load(path)["cells"]:
+        assert not re.search(r"NBVAL_|nbval-", "".join(cell["source"]) + str(cell["metadata"])), "give a reason here"
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_notebook_reads_as_a_story(path: Path) -> None:
+    """A question first, never more than three code cells in a row, asserts and a reviewer's questions at the end."""
+    cells = load(path)["cells"]
+    kinds = "".join("c" if cell["cell_type"] == "code" else "m" for cell in cells)
+    assert kinds[0] == "m"
+    assert "?" in "".join(cells[0]["source"])
+    assert "cccc" not in kinds
+    assert "Questions a reviewer might ask" in "".join(cells[-1]["source"])
+    last_code = "".join(code_cells({"cells": cells})[-1]["source"])
+    assert last_code.count("assert ") >= 3
+
+
+def test_a_notebook_that_was_never_run_does_not_pass() -> None:
+    """The check above can fail: an unexecuted copy is not the canonical text of itself."""
+    notebook = nbformat.read(PATHS[0], as_version=4)
+    for cell in code_cells(notebook):
+        cell["execution_count"], cell["outputs"] = None, []
+    text = nbformat.writes(notebook) + "\n"
+    assert canonicalise(nbformat.reads(text, as_version=4)) != text
+
+
+def test_the_pages_do_not_ask_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tools import book
+
+    monkeypatch.setattr(book, "PAGES", tmp_path)
+    page = book.write_page(nbformat.read(PATHS[0], as_version=4), PATHS[0]).read_text()
+    assert "<svg" in page
+    assert not re.findall(r"""<(?:script|link|img)[^>]+(?:src|href)=["']?(?:https?:)?//[^"' >]+""", page)
+    assert (ROOT / "notebooks").exists()

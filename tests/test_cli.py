@@ -1,0 +1,78 @@
+"""`python -m protocol`: what it prints, and what it says to a wrong choice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from protocol.__main__ import main
+from tests.conftest import ALICE, BOB, every_crash_point
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    status = main(list(arguments))
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_without_arguments_it_tells_the_story(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys)
+    assert (status, err) == (0, "")
+    assert "CRASH after the mint (3.2) X" in out
+    assert "<mint? yes.>" in out
+    assert f"At rest. Owners: {BOB}" in out
+    assert out.index("before") < out.index("while the recipient is down") < out.index("\nafter")
+
+
+@pytest.mark.parametrize(("who", "step", "when", "number"), every_crash_point()[::7])
+def test_every_place_can_be_chosen(
+    who: str, step: str, when: str, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, _ = run(capsys, "--crash", who, "--at", step, f"--{when}", str(number))
+    assert status == 0
+    assert out.count("CRASH") == 1
+    assert f"Owners: {BOB}" in out or f"Owners: {ALICE}" in out
+
+
+def test_the_list_of_places_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "--acts")
+    assert len(out.splitlines()) == 1 + len(every_crash_point()) // 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--at", "4.2"], "there is no step '4.2'; the steps are 1.1"),
+        (["--crash", "sender", "--at", "3.2"], "it is the other gateway's"),
+        (["--at", "3.2", "--after", "4"], "they are 1 to 3"),
+        (["--at", "3.2", "--before", "0"], "they are 1 to 3"),
+    ],
+)
+def test_a_wrong_choice_gets_a_sentence(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert words in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("arguments", [["--crash", "me"], ["--before", "1", "--after", "1"], ["--after", "x"]])
+def test_what_the_parser_refuses(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_other_forms_print_the_figure_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--format", "mermaid")[1].startswith("sequenceDiagram\n")
+    svg = run(capsys, "--format", "svg")[1]
+    assert svg.startswith("<svg")
+    assert svg.endswith("</svg>\n")
+
+
+def test_it_runs_as_a_module_and_helps() -> None:
+    done = subprocess.run([sys.executable, "-m", "protocol", "--help"], capture_output=True, text=True, check=True)
+    assert "examples:" in done.stdout
+    assert "durable act" in done.stdout

@@ -1,0 +1,105 @@
+"""One list of lines, three drawings of it."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import mermaidx
+import pytest
+
+from protocol.diagrams import STYLE, Figure
+from protocol.network import World
+from protocol.steps import TABLE_1
+
+
+@pytest.fixture
+def figure(world: World) -> Figure:
+    """Everything that can be drawn: crash, restart, question, loss, repetition, time-out, error."""
+    world.start()
+    world.crash("recipient", at="3.2", after=2)
+    world.run()
+    world.restart("recipient")
+    world.lose("3.5")
+    world.crash("sender", at="3.8", before=2)
+    world.run()
+    world.restart("sender")
+    world.run()
+    return Figure(world.trace, "everything <&> at once")
+
+
+def test_the_same_run_gives_the_same_figures(figure: Figure) -> None:
+    assert {line.kind for line in figure.lines} == {
+        "stage", "message", "lost", "action", "question", "crash", "restart", "wait", "gap",
+    }  # fmt: skip
+    again = Figure.__new__(Figure)
+    again.__dict__ = dict(figure.__dict__)
+    assert (figure.svg, figure.mermaid, figure.ascii) == (again.svg, again.mermaid, again.ascii)
+
+
+def test_ascii_fits_into_an_internet_draft(figure: Figure) -> None:
+    """RFC 7322 and its tools allow 72 columns; nothing but ASCII."""
+    rows = figure.ascii.splitlines()
+    assert max(map(len, rows)) <= 72
+    assert figure.ascii.isascii()
+    assert all(row == row.rstrip() for row in rows)
+    assert repr(figure) == figure.ascii
+
+
+def test_all_three_name_every_step_and_every_crash(figure: Figure) -> None:
+    for row in TABLE_1:
+        assert f"({row.number})" in figure.ascii
+        assert f">{row.number}</text>" in figure.svg
+        assert f": {row.number} " in figure.mermaid
+    for drawing in (figure.svg, figure.mermaid, figure.ascii):
+        assert drawing.count("CRASH") == 2
+        assert drawing.count("restart") - drawing.count(".restart") - drawing.count('class="restart') >= 2
+
+
+def test_a_lost_message_never_reaches_the_other_side(figure: Figure) -> None:
+    lost = [row for row in figure.ascii.splitlines() if "commit-final" in row and "X" in row]
+    assert lost
+    assert not any(">" in row for row in lost)
+    assert "-xP2: 3.5 commit-final" in figure.mermaid
+
+
+def test_a_gateway_that_is_down_has_a_dotted_lifeline(figure: Figure) -> None:
+    assert 'class="down"' in figure.svg
+    rows = figure.ascii.splitlines()
+    crash = next(number for number, row in enumerate(rows) if "CRASH after the mint" in row)
+    assert rows[crash][50] == "X"
+
+
+def test_svg_is_well_formed_themed_and_one_element_a_line(figure: Figure) -> None:
+    root = ET.fromstring(figure.svg)
+    assert root.findtext("{http://www.w3.org/2000/svg}title") == "everything <&> at once"
+    assert "prefers-color-scheme: dark" in figure.svg
+    body = figure.svg.split("</style>")[1]
+    assert all(len(re.findall(r"<(?:line|text|rect|path|circle)\b", row)) <= 1 for row in body.splitlines())
+    assert not re.search(r"(href|src|url\()", figure.svg), "a picture needs nothing from the network"
+
+
+def test_no_style_makes_words_invisible(figure: Figure) -> None:
+    """A rule for arrows (stroke, no fill) must not also reach the words of the same class."""
+    root = ET.fromstring(figure.svg)
+    classes = {name for text in root.iter("{http://www.w3.org/2000/svg}text") for name in text.get("class", "").split()}
+    assert {"message", "action", "question", "lost", "crash"} <= classes
+    for selector, rule in re.findall(r"(\.gwf [^{]*)\{([^}]*)\}", STYLE):
+        if "stroke" in rule or "fill: none" in rule:
+            assert not re.search(rf"\.gwf (?:text)?\.(?:{'|'.join(classes)})\b", selector), selector
+
+
+def test_svg_stays_inside_its_own_frame(figure: Figure) -> None:
+    root = ET.fromstring(figure.svg)
+    width, height = float(root.attrib["width"]), float(root.attrib["height"])
+    for element in root.iter():
+        for name, limit in (("x", width), ("x1", width), ("x2", width), ("y", height), ("y1", height), ("y2", height)):
+            assert 0 <= float(element.attrib.get(name, 0)) <= limit
+
+
+def test_mermaid_itself_accepts_the_text(figure: Figure) -> None:
+    """The real mermaid.js, without a browser."""
+    drawn = mermaidx.render(figure.mermaid).svg()
+    assert "commit-ready" in drawn
+    with pytest.raises(Exception, match=r"(?i)parse|expect"):
+        mermaidx.render("sequenceDiagram\n    A->>").svg()

@@ -28,9 +28,9 @@ from typing import Any
 from protocol.channel import Channel, Outcome
 from protocol.channel_store import Change, ChannelStore, MemoryStore
 from protocol.errors import Misuse
-from protocol.messages.offchain import Address
+from protocol.messages.offchain import Address, request_object
 from protocol.objects import History, Json
-from protocol.outbox import Post
+from protocol.outbox import Post, to_request_id
 from protocol.parties import Vasp, is_protocol_server
 from protocol.signing import KeyPair, read_payload, state_key
 from protocol.trace import Crashed, Delivered, Event, Lost, Restarted, Trace
@@ -149,6 +149,16 @@ class ChannelWorld:
         self.act(name, lambda channel: channel.update(reference_id, change, self.now, cid, retry))
         return cid
 
+    def ask(self, name: str, reference_id: str, reads: str | None, writes: str, **payment: Any) -> Json:
+        """A command that its own side would not send, written by hand and signed. Returns the verified answer."""
+        cid, place = lab_cid(writes), self.places[name]
+        mapping = {} if reads is None else {reference_id: lab_cid(reads)}
+        command = {"_ObjectType": "PaymentCommand", "_reads": mapping, "_writes": {reference_id: cid},
+                   "payment": {"reference_id": reference_id, **payment}}
+        body = place.key.sign(request_object(command, cid), memory=self[name].recovery.memory)
+        reply = self[self._other(name)].on_request(Post(to_request_id(cid), body), self.now)
+        return self[name].keys.verify(reply.body).payload
+
     def role(self, name: str, reference_id: str) -> str:
         """Which half of a payment is this party's."""
         return "sender" if reference_id.startswith(f"{self.places[name].vasp.address}_") else "receiver"
@@ -175,14 +185,16 @@ class ChannelWorld:
 
     def lose_database(self, name: str) -> None:
         """The party is down and its store is empty; its configuration and its keys are still there."""
-        self.put_back(name, self._make_store(), "and its database is lost")
+        self._take_down(name, "and its database is lost")
+        self.places[name].disk = Breakable(self._make_store())
 
     def copy_database(self, name: str) -> ChannelStore:
         return copy.deepcopy(self.places[name].disk.store)
 
-    def put_back(self, name: str, store: ChannelStore, where: str = "and gets back an old database") -> None:
-        self._take_down(name, where)
-        self.places[name].disk = Breakable(store)
+    def put_back(self, name: str, store: ChannelStore) -> None:
+        """The party is down, and a copy of its database from an earlier time takes the place of the newest."""
+        self._take_down(name, "and gets back an old database")
+        self.places[name].disk = Breakable(copy.deepcopy(store))
 
     def replace_key(self, name: str) -> None:
         """The key of a party is lost: its owner states a new one, to both sides."""
@@ -269,7 +281,8 @@ class ChannelWorld:
         return Copies({ref: {name: store.read_history(ref) for name, store in stores.items()} for ref in names})
 
     def since(self, place: int) -> Trace:
-        return self.trace.since(place)
+        """The events from number `place` on, for a figure of their own."""
+        return Trace(self.names, self.names, self.trace.events[place:])
 
     # Inside
 
@@ -350,7 +363,8 @@ def describe(post: Post) -> str:
         case "ChannelHealthCheck":
             return "health? I lost my state" if command["state_lost"] else "health?"
         case "HistoryOffer":
-            return f"offers {len(command['history'])} versions"
+            number = len(command["history"])
+            return f"offers {number} version{'s' * (number != 1)}"
     return {"GetPaymentByRef": "payment?"}.get(payload["command_type"], str(payload["command_type"]))
 
 
@@ -365,7 +379,8 @@ def _describe_response(payload: Json) -> str:
             return "no channel known"
         pending = f", {len(result['pending'])} pending" if result.get("pending") else ""
         return f"{len(result['open'])} open{pending}"
-    return f"{len(result['history'])} versions"
+    number = len(result["history"])
+    return f"{number} version{'s' * (number != 1)}"
 
 
 __all__ = ["ChannelWorld", "Copies", "Event", "lab_cid"]

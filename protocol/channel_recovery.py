@@ -8,8 +8,8 @@
 
 Questions are read commands; an answer to one carries signed evidence and is believed as far as `resync`
 can verify it. An answer cannot be proven complete. So the answer that ended a recovery is kept: if later
-evidence shows our own signature on something that was not shown, the two together say who hid what, and
-recovery opens again. "I know of no channel with you" is an answer like any other.
+evidence shows something that we wrote before our loss, the two together prove what was hidden, and recovery
+opens again. "I know of no channel with you" is an answer like any other.
 
 A message may arrive long after its author has forgotten it. So every message names the memory that it was
 written from, and each side knows which memories the other has lost: a command from a lost one takes no
@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from protocol.channel_store import ChannelStore, Dispute, Note, Record
+from protocol.channel_store import Change, ChannelStore, Dispute, Note, Record
 from protocol.errors import Refused
 from protocol.messages.offchain import (
     QUESTIONS,
@@ -48,7 +48,7 @@ from protocol.messages.payments import compute_payment
 from protocol.objects import Json, canonical, digest
 from protocol.outbox import Outbox
 from protocol.parties import Keys
-from protocol.resync import BadEvidence, compute_adoption, show, verify_history
+from protocol.resync import Agreed, BadEvidence, compute_adoption, show, verify_history
 from protocol.signing import KeyPair, Signed
 
 _BEHIND = ("missing_dependencies", "invalid_initial_or_prior_not_found")  # the peer knows less than we do
@@ -128,7 +128,6 @@ class Recovery:
         self._questions: dict[str, Question] = {}
         self._rebuild: Rebuild | None = None
         self.answers: dict[str, OffChainObject | Refused] = {}
-        self.contradictions: list[str] = []
 
         self._own = Memories.read(store.find_note("memories"))
         self._peers = Memories.read(store.find_note("memories of the peer"))
@@ -345,7 +344,7 @@ class Recovery:
         chain = verify_history(reference_id, shown, self._keys.ring)
         if self._store.find_disputes(reference_id):
             return
-        adoption = compute_adoption(self._me, reference_id, chain, self._store, now)
+        adoption = compute_adoption(reference_id, chain, self._store, now)
         if adoption.dispute is not None:
             self.dispute(adoption.dispute)
             self.offer(reference_id)
@@ -354,25 +353,29 @@ class Recovery:
             self._store.write(adoption.changes)
         for record in adoption.settled:
             self._engine.settle(record)
-        if adoption.forgotten is not None and not self.is_open:
-            version = adoption.forgotten.version
-            self.reopen(f"we signed an answer to {version.name[:8]} that is not known here", version.answer or "")
+        if adoption.forgotten and not self.is_open:
+            self.reopen(adoption.forgotten)
 
     def dispute(self, dispute: Dispute) -> None:
         """Keep both statements and stop the object."""
         self._store.write([dispute])
         self._engine.stop(dispute.subject)
 
-    def reopen(self, reason: str, evidence: str) -> None:
-        """A sign that something was forgotten, or hidden when we asked."""
+    def reopen(self, forgotten: Sequence[Agreed]) -> None:
+        """We signed something that we do not know: ask again.
+
+        If it was written from a memory that we lost, it was agreed before the recovery that followed, and the peer kept
+        it from us then. Otherwise our own database may be an older copy, and nobody is to blame.
+        """
         note = self._store.find_note("memory") or {}
-        hidden = note.get("health")
-        if hidden:
-            self.contradictions.append(reason)
-            pair = {"reason": reason, "health": hidden, "evidence": evidence}
-            self._store.write([Note("contradiction", pair), Note("memory", {"is_whole": False})])
-        else:
-            self._store.write([Note("memory", {"is_whole": False})])
+        changes: list[Change] = [Note("memory", {"is_whole": False})]
+        for agreed in forgotten:
+            if agreed.version.author == self._me and agreed.memory != self.memory and "health" in note:
+                reason = f"{agreed.version.name[:8]} was agreed before we lost our memory, and not shown when we asked"
+                pair = {"reason": reason, "health": note["health"], "evidence": agreed.version.signed}
+                changes.append(Note("contradiction", pair))
+                break
+        self._store.write(changes)
         self.begin()
 
     # A lost memory

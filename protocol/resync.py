@@ -9,9 +9,8 @@ both are kept, the object stops.
 `verify_history` believes nothing: not the peer's signatures, not our own old ones. `compute_adoption`
 compares what was shown with what is stored and says what to write; it writes nothing itself.
 
-Evidence proves that something was agreed, never that nothing else was. Two signs tell a side that it has
-forgotten something, or that it was shown too little: its own signature on an answer it does not know,
-and an answer to a command it does not know.
+Evidence proves that something was agreed, never that nothing else was. A side that meets its own signature
+on a version that it does not know has forgotten something, or was shown too little when it asked.
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ class Agreed(NamedTuple):
     version: Version
     change: Json
     digest: str
+    memory: str | None  # the memory that its author wrote it from
 
 
 def show(history: Iterable[Version]) -> list[Evidence]:
@@ -81,7 +81,8 @@ def _read_version(reference_id: str, request: Signed, response: str) -> Agreed:
     change = request.payload["command"]["payment"]
     if reads is None and not {"sender", "receiver", "action"} <= change.keys():
         raise BadEvidence("the first version is not a whole payment")
-    return Agreed(Version(form.cid, reads, request.signer, request.compact, response), change, request.digest)
+    version = Version(form.cid, reads, request.signer, request.compact, response)
+    return Agreed(version, change, request.digest, request.memory)
 
 
 @dataclass
@@ -90,13 +91,11 @@ class Adoption:
 
     changes: list[Change] = field(default_factory=list)
     dispute: Dispute | None = None
-    forgotten: Agreed | None = None  # an answer that we signed and do not know
+    forgotten: list[Agreed] = field(default_factory=list)  # what we signed and do not know
     settled: list[Record] = field(default_factory=list)  # own commands whose fate is now known
 
 
-def compute_adoption(
-    me: str, reference_id: str, chain: Sequence[Agreed], store: ChannelStore, now: float
-) -> Adoption:
+def compute_adoption(reference_id: str, chain: Sequence[Agreed], store: ChannelStore, now: float) -> Adoption:
     """Compare a verified chain with the own copy. The chain may begin after any version that is known here."""
     adoption = Adoption()
     mine = store.read_history(reference_id)
@@ -116,8 +115,8 @@ def compute_adoption(
             return adoption
         if agreed.version.name in mine:
             continue
-        if known is None and agreed.version.author != me:
-            adoption.forgotten = adoption.forgotten or agreed
+        if known is None:
+            adoption.forgotten.append(agreed)
         payment = compute_payment([agreed.change], payment)
         closed_at = now if is_terminal(payment) else None
         record = _record(reference_id, agreed, known)

@@ -281,7 +281,7 @@ def test_a_peer_that_hides_a_channel_is_found_out_by_our_own_signature() -> None
     world = ChannelWorld()
     payment = world.create("D", "1")
     world.run()
-    grow(world, payment, "D", ["2"])
+    grow(world, payment, "C", ["2"])
     honest = world.copy_database("D")
     world.lose_database("C")
     world.lose_database("D")  # D says that it knows nothing: a signed answer, and the end of C's recovery
@@ -296,8 +296,15 @@ def test_a_peer_that_hides_a_channel_is_found_out_by_our_own_signature() -> None
     world.run()
     found = world["C"].store.find_note("contradiction")
     assert hidden and found and found["health"] == hidden["health"]
-    assert world["C"].keys.verify(found["evidence"]).signer == "C", "C's own answer, which was not shown"
+    assert world["C"].keys.verify(found["evidence"]).signer == "C", "C's own command, which was not shown"
     assert not world["C"].recovery.is_open and world.copies.agree(), "recovery was opened again, and ended"
+
+
+def test_an_old_copy_of_our_own_database_is_nobodys_lie() -> None:
+    world, payment = make(behind="C")
+    world["C"].recovery.ask_history(payment)
+    world.run()
+    assert world["C"].store.find_note("contradiction") is None and world.copies.agree()
 
 
 def test_a_side_without_memory_cannot_be_made_to_create_a_reference_id_anew() -> None:

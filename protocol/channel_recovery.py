@@ -212,13 +212,16 @@ class Recovery:
         if self._peers.names and not has_lost:
             self.ask_health()
             raise protocol_error("wait", "memory", "this side does not know this memory and asks for it")
-        self._learn_memories((*self._peers.names, memory))
+        self._learn_memories([memory])
 
     def _learn_memories(self, names: Sequence[str]) -> None:
-        """What is learned is kept; the last name is the present one."""
-        known = (*(name for name in self._peers.names if name not in names), *names)
-        if known != self._peers.names:
-            self._peers = Memories(known)
+        """What is learned is kept. An answer may be old: it tells of earlier memories, not which one is the last."""
+        known = self._peers.names
+        later = [place for place, name in enumerate(names) if name in known]
+        last = later[-1] if later else -1
+        past = [name for name in names[: last + 1] if name not in known]
+        if past or names[last + 1 :]:
+            self._peers = Memories((*past, *known, *names[last + 1 :]))
             self._store.write([self._peers.note("memories of the peer")])
 
     def answer(self, form: CommandRequestObject, now: float) -> OffChainObject | None:
@@ -324,6 +327,9 @@ class Recovery:
                 self.offer(command["reference_id"])
             self._after_history(command["reference_id"], now)
         if command["_ObjectType"] == "ChannelHealthCheck" and question.is_rebuild:
+            if refusal.field == "memory":  # the peer takes ours for one that we have lost: begin another
+                self._own = Memories((*self._own.names, self._ids()))
+                self._store.write([self._own.note("memories")])
             self.ask_health(state_lost=True)
 
     def _is_disputed(self, command: Json) -> bool:

@@ -36,6 +36,7 @@ from protocol.signing import KeyPair, read_payload, state_key
 from protocol.trace import Crashed, Delivered, Event, Lost, Restarted, Trace
 
 START = datetime(2024, 10, 3, 12, 2, 0, tzinfo=UTC)
+MOST_MESSAGES = 5_000  # in one run; more than that is a story that goes in circles
 PATIENCE_S = 600.0  # how long a run goes on when something is never answered
 
 
@@ -215,8 +216,8 @@ class ChannelWorld:
 
     def run(self, for_s: float = PATIENCE_S) -> None:
         """Deliver until everything is answered, or until this much time has passed."""
-        until = self.now + for_s
-        while True:
+        until, most = self.now + for_s, len(self.trace) + MOST_MESSAGES
+        while len(self.trace) < most:
             self.collect()
             if self.link:
                 self.deliver(0)
@@ -226,6 +227,7 @@ class ChannelWorld:
             if not times or max(min(times), self.now) > until:
                 return
             self.now = max(min(times), self.now)
+        raise Misuse(f"this run does not come to rest\n{self.since(most - 40)}")
 
     def collect(self) -> None:
         """Put on the link what the parties have to send now."""

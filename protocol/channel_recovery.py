@@ -103,6 +103,7 @@ class Question:
 
     command: Json
     digest: str
+    peers_memories: tuple[str, ...]  # as they were known when this was asked
     wakes: str | None = None  # a command of ours that waits for this
     is_rebuild: bool = False
 
@@ -120,8 +121,14 @@ class Recovery:
     """The read commands of one side, asked and answered."""
 
     def __init__(
-        self, engine: Engine, me: str, key: KeyPair, keys: Keys, store: ChannelStore, outbox: Outbox,
-        ids: Callable[[], str]
+        self,
+        engine: Engine,
+        me: str,
+        key: KeyPair,
+        keys: Keys,
+        store: ChannelStore,
+        outbox: Outbox,
+        ids: Callable[[], str],
     ) -> None:
         self._engine, self._me, self._key, self._keys = engine, me, key, keys
         self._store, self._outbox, self._ids = store, outbox, ids
@@ -153,7 +160,7 @@ class Recovery:
         """Send a read command until it is answered. Returns its cid; `answers` holds what came."""
         cid = self._ids()
         body = canonical(request_object(command, cid))
-        self._questions[cid] = Question(command, digest(body), wakes, is_rebuild)
+        self._questions[cid] = Question(command, digest(body), self._peers.names, wakes, is_rebuild)
         self._outbox.put(cid, self._key.sign_canonical(body, memory=self.memory))
         return cid
 
@@ -173,8 +180,10 @@ class Recovery:
 
     def offer(self, reference_id: str, wakes: str | None = None) -> None:
         """Show the peer our history of an object; `wakes` is the command that failed for want of it."""
-        if any(asked.command["_ObjectType"] == "HistoryOffer" and asked.command["reference_id"] == reference_id
-               for asked in self._questions.values()):
+        if any(
+            asked.command["_ObjectType"] == "HistoryOffer" and asked.command["reference_id"] == reference_id
+            for asked in self._questions.values()
+        ):
             return
         history = [evidence.to_json() for evidence in show(self._store.read_history(reference_id))]
         self.ask({"_ObjectType": "HistoryOffer", "reference_id": reference_id, "history": history}, wakes)
@@ -208,20 +217,23 @@ class Recovery:
         if signed.payload.get("command_type") in QUESTIONS and not has_lost:
             return
         if memory in self._peers.names:
+            self.ask_health()  # in case it is we who have been misled, by something that arrived late
             raise protocol_error("conflict", "memory", "this was sent before its author lost its memory")
         if self._peers.names and not has_lost:
             self.ask_health()
             raise protocol_error("wait", "memory", "this side does not know this memory and asks for it")
         self._learn_memories([memory])
 
-    def _learn_memories(self, names: Sequence[str]) -> None:
-        """What is learned is kept. An answer may be old: it tells of earlier memories, not which one is the last."""
+    def _learn_memories(self, names: Sequence[str], is_fresh: bool = False) -> None:
+        """What is learned is kept. Only an answer to what we have asked since says which memory is the present one."""
         known = self._peers.names
-        later = [place for place, name in enumerate(names) if name in known]
-        last = later[-1] if later else -1
+        last = max((place for place, name in enumerate(names) if name in known), default=-1)
         past = [name for name in names[: last + 1] if name not in known]
-        if past or names[last + 1 :]:
-            self._peers = Memories((*past, *known, *names[last + 1 :]))
+        learned = (*past, *known, *names[last + 1 :])
+        if is_fresh and names:
+            learned = (*(name for name in learned if name != names[-1]), names[-1])
+        if learned != known:
+            self._peers = Memories(learned)
             self._store.write([self._peers.note("memories of the peer")])
 
     def answer(self, form: CommandRequestObject, now: float) -> OffChainObject | None:
@@ -262,8 +274,16 @@ class Recovery:
             # From now on these commands come before any that the asking side sent before its loss.
             self._store.write([record._replace(was_shown=True) for record in pending])
         lost = {"closed": closed, "pending": [record.request for record in pending]} if state_lost else {}
-        return ChannelHealth.model_validate({"_ObjectType": "ChannelHealth", "known": known, "open": opened,
-                                             "mine": list(self._own.names), "yours": list(self._peers.names), **lost})
+        return ChannelHealth.model_validate(
+            {
+                "_ObjectType": "ChannelHealth",
+                "known": known,
+                "open": opened,
+                "mine": list(self._own.names),
+                "yours": list(self._peers.names),
+                **lost,
+            }
+        )
 
     def _take_offer(self, reference_id: str, history: Sequence[Evidence], now: float) -> None:
         try:
@@ -299,8 +319,11 @@ class Recovery:
         if answer.error:
             raise Invalid(answer.error)
         result, command = answer.result, question.command
-        expected = {"GetPaymentByRef": "PaymentByRef", "GetPaymentHistoryByRef": "PaymentHistoryByRef",
-                    "ChannelHealthCheck": "ChannelHealth"}.get(command["_ObjectType"])
+        expected = {
+            "GetPaymentByRef": "PaymentByRef",
+            "GetPaymentHistoryByRef": "PaymentHistoryByRef",
+            "ChannelHealthCheck": "ChannelHealth",
+        }.get(command["_ObjectType"])
         if (result.object_type if result else None) != expected:
             raise Refused("the result is of another kind than the question", expected=expected)
         match result:
@@ -387,7 +410,7 @@ class Recovery:
     # A lost memory
 
     def _take_health(self, question: Question, signed: Signed, health: ChannelHealth, now: float) -> None:
-        self._learn_memories(health.mine)
+        self._learn_memories(health.mine, is_fresh=question.peers_memories == self._peers.names)
         if set(health.yours) - set(self._own.names):
             self._own = Memories((*(name for name in health.yours if name != self.memory), self.memory))
             self._store.write([self._own.note("memories")])

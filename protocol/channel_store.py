@@ -143,8 +143,10 @@ class MemoryStore:
         if record.reference_id is not None and key not in self._records:
             self._commands_of.setdefault(record.reference_id, []).append(key)
         self._records[key] = record
-        for members, is_member in ((self._pending, record.state == "pending"),
-                                   (self._unexplained, record.is_unexplained)):
+        for members, is_member in (
+            (self._pending, record.state == "pending"),
+            (self._unexplained, record.is_unexplained),
+        ):
             if is_member:
                 members[key] = None
             else:

@@ -154,8 +154,12 @@ class ChannelWorld:
         """A command that its own side would not send, written by hand and signed. Returns the verified answer."""
         cid, place = lab_cid(writes), self.places[name]
         mapping = {} if reads is None else {reference_id: lab_cid(reads)}
-        command = {"_ObjectType": "PaymentCommand", "_reads": mapping, "_writes": {reference_id: cid},
-                   "payment": {"reference_id": reference_id, **payment}}
+        command = {
+            "_ObjectType": "PaymentCommand",
+            "_reads": mapping,
+            "_writes": {reference_id: cid},
+            "payment": {"reference_id": reference_id, **payment},
+        }
         body = place.key.sign(request_object(command, cid), memory=self[name].recovery.memory)
         reply = self[self._other(name)].on_request(Post(to_request_id(cid), body), self.now)
         return self[name].keys.verify(reply.body).payload
@@ -222,8 +226,11 @@ class ChannelWorld:
             if self.link:
                 self.deliver(0)
                 continue
-            times = [at for place in self.places.values() if place.channel is not None
-                     and (at := place.channel.outbox.compute_next()) is not None]
+            times = [
+                at
+                for place in self.places.values()
+                if place.channel is not None and (at := place.channel.outbox.compute_next()) is not None
+            ]
             if not times or max(min(times), self.now) > until:
                 return
             self.now = max(min(times), self.now)

@@ -82,8 +82,11 @@ def parse(data: bytes) -> Json:
     except Misuse as error:
         raise NotCanonical(str(error), field=find_not_canonical(data)) from error
     if not exact:
-        raise NotCanonical("the payload is not canonical JSON (RFC 8785): it has duplicate or unsorted keys, white "
-                           "space, or a number in another notation", field=find_not_canonical(data))
+        raise NotCanonical(
+            "the payload is not canonical JSON (RFC 8785): it has duplicate or unsorted keys, white "
+            "space, or a number in another notation",
+            field=find_not_canonical(data),
+        )
     return value
 
 

@@ -67,16 +67,20 @@ class Keys:
     def verify_is_current(self, signed: Signed, cid: str | None = None) -> None:
         """Refused if the key was replaced, unless this is an answer to what was asked before that."""
         if signed.kid != self._current[signed.signer][1] and cid not in self._asked_before:
-            raise BadSignature(f"the key of {signed.signer} was replaced", expected=self._current[signed.signer][1],
-                               found=signed.kid)
+            raise BadSignature(
+                f"the key of {signed.signer} was replaced", expected=self._current[signed.signer][1], found=signed.kid
+            )
 
     def _accept(self, name: str, statement: str) -> bool:
         said = verify_key_statement(statement, self._parties[name].owner, name)
         serial, kid = self._current[name]
         if said.serial <= serial:
             if said.key.kid != kid:
-                raise Refused("a statement with this serial number, or a higher one, is known", expected=serial + 1,
-                              found=said.serial)
+                raise Refused(
+                    "a statement with this serial number, or a higher one, is known",
+                    expected=serial + 1,
+                    found=said.serial,
+                )
             return False
         self.ring.add(name, said.key)
         self._current[name] = said.serial, said.key.kid

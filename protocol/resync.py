@@ -103,8 +103,9 @@ def compute_adoption(reference_id: str, chain: Sequence[Agreed], store: ChannelS
         raise BadEvidence("the evidence begins after a version that is not known here", found=chain[0].version.reads)
     news = [agreed for agreed in chain if agreed.version.name not in mine]
     if news and (rival := _find_rival(mine, news[0])) is not None:
-        adoption.dispute = Dispute(reference_id, "two agreed versions after the same one", rival.signed,
-                                   news[0].version.signed)
+        adoption.dispute = Dispute(
+            reference_id, "two agreed versions after the same one", rival.signed, news[0].version.signed
+        )
         return adoption
     shared = store.find_object(reference_id)
     payment = shared.payment if shared else None
@@ -121,7 +122,8 @@ def compute_adoption(reference_id: str, chain: Sequence[Agreed], store: ChannelS
         closed_at = now if is_terminal(payment) else None
         record = _record(reference_id, agreed, known)
         adoption.changes += [
-            Written(agreed.version, SharedObject(reference_id, agreed.version.name, payment, closed_at)), record
+            Written(agreed.version, SharedObject(reference_id, agreed.version.name, payment, closed_at)),
+            record,
         ]
         if known is not None and known.state == "pending":
             adoption.settled.append(record)
@@ -145,8 +147,16 @@ def _find_contradiction(reference_id: str, agreed: Agreed, known: Record | None)
 
 def _record(reference_id: str, agreed: Agreed, known: Record | None) -> Record:
     version = agreed.version
-    fresh = Record(version.author, version.name, agreed.digest, version.signed, "success", version.answer,
-                   reference_id, version.reads)
+    fresh = Record(
+        version.author,
+        version.name,
+        agreed.digest,
+        version.signed,
+        "success",
+        version.answer,
+        reference_id,
+        version.reads,
+    )
     # A retransmission may carry the same payload under a newer key: what was stored first stays.
     return fresh if known is None else known._replace(state="success", response=version.answer, reason=None)
 

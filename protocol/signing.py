@@ -87,10 +87,12 @@ class Registry(JWSRegistry):
     max_payload_length = 4_000_000  # recovery messages carry whole histories
 
     def __init__(self) -> None:
-        super().__init__({
-            REQUEST_DIGEST: HeaderParameter("Digest of the request", _validate_digest),
-            MEMORY: HeaderParameter("Which memory of its author this was written from", "str"),
-        })
+        super().__init__(
+            {
+                REQUEST_DIGEST: HeaderParameter("Digest of the request", _validate_digest),
+                MEMORY: HeaderParameter("Which memory of its author this was written from", "str"),
+            }
+        )
         self.algorithms: dict[str, JWSAlgModel] = {"ES256": DeterministicES256(), "EdDSA": Ed25519()}
         self.recommended = list(self.algorithms)
 

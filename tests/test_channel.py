@@ -31,15 +31,24 @@ def create(world: ChannelWorld, word: str = "abcd") -> str:
 def command(world: ChannelWorld, payment: str, reads: str | None, word: str, **fields: Any) -> Json:
     """A payment command of C, written by hand."""
     change = {"reference_id": payment, **({"sender": fields} if fields else {})}
-    return {"_ObjectType": "PaymentCommand", "_reads": {} if reads is None else {payment: lab_cid(reads)},
-            "_writes": {payment: lab_cid(word)}, "payment": change}
+    return {
+        "_ObjectType": "PaymentCommand",
+        "_reads": {} if reads is None else {payment: lab_cid(reads)},
+        "_writes": {payment: lab_cid(word)},
+        "payment": change,
+    }
 
 
 def post(world: ChannelWorld, name: str, command: Json, word: str, **changes: Any) -> Post:
     """A request signed by a party, whatever it says."""
     cid = lab_cid(word)
-    request = {"_ObjectType": "CommandRequestObject", "command_type": command.get("_ObjectType"), "command": command,
-               "cid": cid, **changes}
+    request = {
+        "_ObjectType": "CommandRequestObject",
+        "command_type": command.get("_ObjectType"),
+        "command": command,
+        "cid": cid,
+        **changes,
+    }
     request = {name: value for name, value in request.items() if value is not ...}
     key, memory = world.places[name].key, world[name].recovery.memory
     return Post(to_request_id(cid), key.sign(request, memory=memory))
@@ -156,8 +165,14 @@ def test_rows_06_and_07_the_server_says_wait_and_the_client_yields(world: Channe
     world.update("D", payment, "d0", retry=False, status=REVIEW)
     world.run()
     names = [str(event).partition(": ")[2].strip() for event in world.since(place)]
-    assert names == ["abcd -> c000", "abcd -> d000", "success c000", "wait",
-                     "abcd -> d000 (again)", "used_dependencies"]
+    assert names == [
+        "abcd -> c000",
+        "abcd -> d000",
+        "success c000",
+        "wait",
+        "abcd -> d000 (again)",
+        "used_dependencies",
+    ]
     assert world.outcome("C", "c0").state == "success" and world.outcome("D", "d0").state == "failure"
     assert world.copies.agree()
 
@@ -210,8 +225,7 @@ def test_row_10_a_right_response_later_still_counts(world: ChannelWorld) -> None
     world["C"].update(payment, {"sender": {"metadata": ["a"]}}, world.now, lab_cid("2"))
     world.run(for_s=3.0)
     assert world.outcome("C", "2").state == "pending"
-    right = world.places["D"].key.sign(success(lab_cid("2")),
-                                       request_digest=world["C"].store.list_pending()[0].digest)
+    right = world.places["D"].key.sign(success(lab_cid("2")), request_digest=world["C"].store.list_pending()[0].digest)
     world["C"].on_response(Post(to_request_id(lab_cid("2")), right), world.now)
     assert world.outcome("C", "2").state == "success"
 
@@ -305,8 +319,10 @@ def test_row_17_reads_and_writes_are_exact(
 def test_row_18_a_broken_rule_is_final_and_names_every_field(world: ChannelWorld) -> None:
     payment = create(world)
     wrong = command(world, payment, "abcd", "2", status={"status": "none"})
-    wrong["payment"] |= {"action": {"amount": 1, "currency": "LBR", "action": "charge", "timestamp": 1},
-                         "receiver": {"status": READY}}
+    wrong["payment"] |= {
+        "action": {"amount": 1, "currency": "LBR", "action": "charge", "timestamp": 1},
+        "receiver": {"status": READY},
+    }
     found = ask(world, post(world, "C", wrong, "2"))
     assert found == [
         ("command_error", "invalid_overwrite", "command.payment.action"),

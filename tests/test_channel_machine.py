@@ -138,6 +138,12 @@ def test_no_schedule_makes_the_copies_differ(capsys: pytest.CaptureFixture[str])
         sys.stdout.write(f"\n{SCHEDULES} schedules of two channels, seed {SEED} (again with: SEED={SEED})\n")
     run_state_machine_as_test(
         seed(SEED)(TwoChannels),
-        settings=settings(max_examples=SCHEDULES, stateful_step_count=40, deadline=None, print_blob=True,
-                          database=None, suppress_health_check=list(HealthCheck)),
+        settings=settings(
+            max_examples=SCHEDULES,
+            stateful_step_count=40,
+            deadline=None,
+            print_blob=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
     )

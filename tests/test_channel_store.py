@@ -113,15 +113,21 @@ def test_a_finished_payment_leaves_the_open_set_stays_readable_and_is_removed_af
 
 def create_payment(world: ChannelWorld, payment: str) -> Json:
     me, peer = world.places["C"].vasp.address, world.places["D"].vasp.address
-    return {"reference_id": payment, "action": {"amount": 1, "currency": "LBR", "action": "charge", "timestamp": 1},
-            "sender": {"address": str(me), "status": READY, "metadata": []}, "receiver": {"address": str(peer)}}
+    return {
+        "reference_id": payment,
+        "action": {"amount": 1, "currency": "LBR", "action": "charge", "timestamp": 1},
+        "sender": {"address": str(me), "status": READY, "metadata": []},
+        "receiver": {"address": str(peer)},
+    }
 
 
 def test_open_objects_are_found_without_looking_at_closed_ones(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "x.sqlite")
-    for query in ("SELECT reference_id, head FROM object WHERE closed_at IS NULL",
-                  "SELECT * FROM command WHERE state = 'pending'",
-                  "SELECT reference_id FROM object WHERE closed_at < 5"):
+    for query in (
+        "SELECT reference_id, head FROM object WHERE closed_at IS NULL",
+        "SELECT * FROM command WHERE state = 'pending'",
+        "SELECT reference_id FROM object WHERE closed_at < 5",
+    ):
         plan = " ".join(str(row) for row in store._db.execute(f"EXPLAIN QUERY PLAN {query}"))
         assert "INDEX" in plan and "SCAN object'" not in plan, plan
     store.close()

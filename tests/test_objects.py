@@ -49,14 +49,15 @@ def test_no_bytes_raise_anything_but_a_refusal(data: bytes) -> None:
         assert isinstance(parse(data), dict)
 
 
-@pytest.mark.parametrize("value", [{"a": 2**53}, {"a": float("nan")}, {"a": [float("inf")]}, {"a": "\ud800"},
-                                   {"a": object()}, {1: 1.5}])
+@pytest.mark.parametrize(
+    "value", [{"a": 2**53}, {"a": float("nan")}, {"a": [float("inf")]}, {"a": "\ud800"}, {"a": object()}, {1: 1.5}]
+)
 def test_what_json_cannot_say_exactly_is_a_misuse(value: Any) -> None:
     with pytest.raises(Misuse):
         canonical(value)
 
 
-@pytest.mark.parametrize("text", ["\u20ac", "\U0001f600", "\x7f", "\x1f", "\"\\\b\f\n\r\t/", "1" * 16, "1.0e5"])
+@pytest.mark.parametrize("text", ["\u20ac", "\U0001f600", "\x7f", "\x1f", '"\\\b\f\n\r\t/', "1" * 16, "1.0e5"])
 def test_strings_are_written_as_the_library_writes_them(text: str) -> None:
     assert canonical({text: text}) == rfc8785.dumps({text: text})
 

@@ -212,22 +212,44 @@ def tamper(kind: str, world: ChannelWorld, payment: str) -> list[Evidence]:
         "another order": [second, first, third],
         "the same version twice": [first, second, second],
         "a response to another request": [first, Evidence(request=second.request, response=third.response)],
-        "both signed by one side": [first, Evidence(request=second.request, response=key["C"].sign(
-            success(lab_cid("2")), request_digest=signed.digest))],
+        "both signed by one side": [
+            first,
+            Evidence(
+                request=second.request, response=key["C"].sign(success(lab_cid("2")), request_digest=signed.digest)
+            ),
+        ],
         "a stranger's signature": [Evidence(request=first.request, response=stranger.sign(success(lab_cid("1"))))],
-        "a refusal": [first, Evidence(request=second.request, response=key["D"].sign(
-            {**success(lab_cid("2")), "status": "failure"}, request_digest=signed.digest))],
-        "no digest of the request": [first, Evidence(request=second.request, response=key["D"].sign(
-            success(lab_cid("2"))))],
+        "a refusal": [
+            first,
+            Evidence(
+                request=second.request,
+                response=key["D"].sign({**success(lab_cid("2")), "status": "failure"}, request_digest=signed.digest),
+            ),
+        ],
+        "no digest of the request": [
+            first,
+            Evidence(request=second.request, response=key["D"].sign(success(lab_cid("2")))),
+        ],
         "a changed signature": [Evidence(request=first.request[:-4] + "AAAA", response=first.response)],
         "nothing signed": [Evidence(request="", response="")],
     }[kind]
 
 
-@pytest.mark.parametrize("kind", [
-    "a gap", "another order", "the same version twice", "a response to another request", "both signed by one side",
-    "a stranger's signature", "a refusal", "no digest of the request", "a changed signature", "nothing signed",
-])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "a gap",
+        "another order",
+        "the same version twice",
+        "a response to another request",
+        "both signed by one side",
+        "a stranger's signature",
+        "a refusal",
+        "no digest of the request",
+        "a changed signature",
+        "nothing signed",
+    ],
+)
 def test_evidence_that_proves_nothing_is_refused_with_its_place(kind: str) -> None:
     world = ChannelWorld()
     payment = world.create("C", "1")
@@ -315,8 +337,11 @@ def test_a_side_without_memory_cannot_be_made_to_create_a_reference_id_anew() ->
     world.restart("C")
     shared = world["D"].store.find_object(payment)
     assert shared is not None
-    other = {**shared.payment, "action": {**shared.payment["action"], "amount": 1}, "receiver": {
-        "address": shared.payment["receiver"]["address"]}}
+    other = {
+        **shared.payment,
+        "action": {**shared.payment["action"], "amount": 1},
+        "receiver": {"address": shared.payment["receiver"]["address"]},
+    }
     command = {"_ObjectType": "PaymentCommand", "_reads": {}, "_writes": {payment: lab_cid("9")}, "payment": other}
     key, memory = world.places["D"].key, world["D"].recovery.memory
     post = Post(to_request_id(lab_cid("9")), key.sign(request_object(command, lab_cid("9")), memory=memory))
@@ -400,8 +425,12 @@ def test_a_replaced_key_signs_nothing_new() -> None:
     world.run()
     old = world.places["C"].key
     world.replace_key("C")
-    command = {"_ObjectType": "PaymentCommand", "_reads": {payment: lab_cid("1")}, "_writes": {payment: lab_cid("2")},
-               "payment": {"reference_id": payment}}
+    command = {
+        "_ObjectType": "PaymentCommand",
+        "_reads": {payment: lab_cid("1")},
+        "_writes": {payment: lab_cid("2")},
+        "payment": {"reference_id": payment},
+    }
     forged = old.sign(request_object(command, lab_cid("2")), memory=world["C"].recovery.memory)
     reply = read_payload(world["D"].on_request(Post(to_request_id(lab_cid("2")), forged), world.now).body)
     assert reply["error"][0]["code"] == "invalid_jws_signature"
@@ -441,8 +470,12 @@ def test_a_wait_while_the_peer_recovers_is_no_answer_to_a_question() -> None:
     (post,) = world["C"].take_due(world.now)
     digest = world["C"].keys.verify(post.body).digest
     refusal: Any = protocol_error("wait", None, "later")
-    answer = {"_ObjectType": "CommandResponseObject", "status": "failure", "cid": cid,
-              "error": [error.to_json() for error in refusal.errors]}
+    answer = {
+        "_ObjectType": "CommandResponseObject",
+        "status": "failure",
+        "cid": cid,
+        "error": [error.to_json() for error in refusal.errors],
+    }
     reply = world.places["D"].key.sign(answer, request_digest=digest)
     world["C"].on_response(Post(post.x_request_id, reply), world.now)
     assert cid not in world["C"].recovery.answers

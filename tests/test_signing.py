@@ -46,10 +46,22 @@ def forge(pair: KeyPair, **header: object) -> str:
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=["ES256", "EdDSA"])
-@pytest.mark.parametrize("header", [
-    {"alg": "none"}, {"alg": "HS256"}, {"alg": "ES256"}, {"alg": "EdDSA"}, {"kid": "other"}, {"kid": 5},
-    {"surprise": 1}, {"request_digest": "x"}, {"memory": 5}, {"crit": ["x"]}, {"b64": False},
-])
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"alg": "none"},
+        {"alg": "HS256"},
+        {"alg": "ES256"},
+        {"alg": "EdDSA"},
+        {"kid": "other"},
+        {"kid": 5},
+        {"surprise": 1},
+        {"request_digest": "x"},
+        {"memory": 5},
+        {"crit": ["x"]},
+        {"b64": False},
+    ],
+)
 def test_another_header_is_refused(pair: KeyPair, header: dict[str, object]) -> None:
     ring = KeyRing([("A", key.public) for key in PAIRS])
     with pytest.raises((BadSignature, NotSigned)):

@@ -82,9 +82,15 @@ class Pair:
         cid = self.next_cid()
         me, peer = (self.world.places[name].vasp.address for name in ("C", "D"))
         reference_id = f"{me}_{cid}"
-        kyc = {"payload_type": "KYC_DATA", "payload_version": 1, "type": "individual", "given_name": "ben",
-               "surname": "maurer", "dob": "1920-03-20",
-               "address": {"city": "Sunnyvale", "country": "US", "line1": "1234 Maple Street"}}
+        kyc = {
+            "payload_type": "KYC_DATA",
+            "payload_version": 1,
+            "type": "individual",
+            "given_name": "ben",
+            "surname": "maurer",
+            "dob": "1920-03-20",
+            "address": {"city": "Sunnyvale", "country": "US", "line1": "1234 Maple Street"},
+        }
         payment = {
             "reference_id": reference_id,
             "sender": {"address": str(me), "kyc_data": kyc, "metadata": [], "status": {"status": "needs_kyc_data"}},
@@ -109,8 +115,12 @@ class Pair:
 
     @staticmethod
     def command(payment: Json, reads: Json, cid: str) -> Json:
-        return {"_ObjectType": "PaymentCommand", "_reads": reads, "_writes": {payment["reference_id"]: cid},
-                "payment": payment}
+        return {
+            "_ObjectType": "PaymentCommand",
+            "_reads": reads,
+            "_writes": {payment["reference_id"]: cid},
+            "payment": payment,
+        }
 
 
 def compare(what: str, rate: float, limit: float, aim: int) -> str:

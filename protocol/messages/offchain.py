@@ -156,8 +156,15 @@ class KYCDataObject(OffChainObject):
     additional_kyc_data: Optional[str] = None
 
 
-Status = Literal["none", "needs_kyc_data", "needs_recipient_signature", "ready_for_settlement", "abort",
-                 "pending_review", "soft_match"]
+Status = Literal[
+    "none",
+    "needs_kyc_data",
+    "needs_recipient_signature",
+    "ready_for_settlement",
+    "abort",
+    "pending_review",
+    "soft_match",
+]
 
 
 class StatusObject(OffChainObject):
@@ -416,8 +423,12 @@ def _to_error(detail: Any) -> OffChainErrorObject:
 
 def request_object(command: Json, cid: str) -> Json:
     """A request around a command."""
-    return {"_ObjectType": "CommandRequestObject", "command_type": command["_ObjectType"], "command": command,
-            "cid": cid}
+    return {
+        "_ObjectType": "CommandRequestObject",
+        "command_type": command["_ObjectType"],
+        "command": command,
+        "cid": cid,
+    }
 
 
 def success(cid: str, result: Optional[OffChainObject] = None) -> Json:

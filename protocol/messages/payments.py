@@ -27,8 +27,15 @@ from protocol.messages.offchain import Address, Invalid, OffChainErrorObject, re
 from protocol.objects import Json
 
 ROLES = ("sender", "receiver")
-RANK = {"none": 0, "needs_kyc_data": 1, "needs_recipient_signature": 1, "pending_review": 1, "soft_match": 1,
-        "ready_for_settlement": 2, "abort": 2}
+RANK = {
+    "none": 0,
+    "needs_kyc_data": 1,
+    "needs_recipient_signature": 1,
+    "pending_review": 1,
+    "soft_match": 1,
+    "ready_for_settlement": 2,
+    "abort": 2,
+}
 Breach = tuple[str, str, str]  # code, path below `command.payment`, what is wrong
 
 
@@ -183,7 +190,8 @@ def _status(payment: Json, role: str) -> Any:
 def _refuse(breaches: list[Breach]) -> None:
     if breaches:
         raise Invalid(
-            OffChainErrorObject(type="command_error", code=code, message=message,
-                                field=f"command.payment.{path}".rstrip("."))
+            OffChainErrorObject(
+                type="command_error", code=code, message=message, field=f"command.payment.{path}".rstrip(".")
+            )
             for code, path, message in breaches
         )

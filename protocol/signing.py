@@ -117,12 +117,12 @@ class PublicKey:
         """Refused unless it is a public key on P-256 or Ed25519; a private key that strayed in here is refused too."""
         curve = (jwk.get("kty"), jwk.get("crv")) if isinstance(jwk, Mapping) else None
         if curve not in (("EC", "P-256"), ("OKP", "Ed25519")) or "d" in jwk:
-            raise Refused("not the JWK of a public P-256 or Ed25519 key (RFC 7517)")
+            raise Refused("not the JWK of a public P-256 key or public Ed25519 key (RFC 7517)")
         members = {name: jwk.get(name, "") for name in _MEMBERS[jwk["crv"]]}
         try:
             key = ECKey.import_key(members) if jwk["kty"] == "EC" else OKPKey.import_key(members)
         except (JoseError, ValueError, KeyError, TypeError) as error:
-            raise Refused(f"not the JWK of a public P-256 or Ed25519 key (RFC 7517): {error}") from error
+            raise Refused(f"not the JWK of a public P-256 key or public Ed25519 key (RFC 7517): {error}") from error
         return cls(key, jwk.get("lab") is True)
 
     @cached_property

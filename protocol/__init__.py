@@ -17,12 +17,16 @@ The contents page. A module imports only modules above it, so the package reads 
     channel_recovery    the way back after a loss
     channel             one side of a channel: the command engine
     channel_world       two VASPs, a lossy link between them, a clock, crashes and lost databases
-    messages/satp       SATP: the messages of stages 1 to 3, and errors
+    certificates        owner CAs and the certificates of their gateways
+    messages/satp       SATP: the messages of stages 1 to 3, errors, abort
     steps               TABLE 1: every step of a transfer
     log                 log entries, their chain, the Log Storage API
     stores              durable stores behind the same API
     ledger              an asset network: acts once, and answers whether it has acted
     session             one transfer as a gateway's log tells it
+    negotiation         stage 1: what a recipient accepts in a proposal
+    journal             log, act, log: the one way to the disk and to the ledger
+    rollback            the way back before the burn: undoing, aborts
     gateway             the corridor: a message arrives; a gateway comes back
     example             the transfer that every notebook moves: the draft's own
     faults              where a gateway can be made to crash

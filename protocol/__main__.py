@@ -88,6 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 if the transfer came to rest with one owner, 1 if not, 2 for a wrong choice."""
     parser = make_parser()
     options = parser.parse_args(arguments)
+    if options.crash == "nobody" and (options.at or options.before or options.after):
+        parser.error("--crash nobody goes without --at, --before and --after")
     world = World(seed=options.seed)
     try:
         if options.acts:

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from html import escape
 
 from protocol.steps import find_row
-from protocol.trace import Acted, Asked, Crashed, Delivered, Event, Lost, Restarted, TimedOut, Trace
+from protocol.trace import Acted, Asked, Crashed, Delivered, Denied, Event, Lost, Restarted, TimedOut, Trace
 
 
 @dataclass(frozen=True)
 class Line:
     """One row of a figure: an arrow between two places, a mark on one, or the heading of a stage.
 
-    `kind` is message, lost, action, question, crash, restart, wait, stage, or gap, a row without a mark that lets a
-    dead lifeline be seen; `down` are the gateways that are down.
+    `kind` is message, lost, action, denied (the network refuses), question, crash, restart, wait, stage, or gap, a
+    row without a mark that lets a dead lifeline be seen; `down` are the gateways that are down.
     """
 
     kind: str
@@ -36,12 +36,12 @@ class Line:
 
     @property
     def is_arrow(self) -> bool:
-        return self.kind in ("message", "lost", "action", "question")
+        return self.kind in ("message", "lost", "action", "denied", "question")
 
 
 def compute_lines(trace: Trace) -> Iterator[Line]:
     """The rows of the figure, top to bottom. Log entries are left out: they belong to the table of a log."""
-    down: frozenset[str] = frozenset()
+    down = trace.down
     stage = 0
     for event in trace:
         if isinstance(event, Crashed):
@@ -67,6 +67,8 @@ def _compute_line(event: Event, down: frozenset[str]) -> Line | None:
             return Line("lost", name, step, source, target, down)
         case Acted(gateway=gateway, network=network, step=step, action=action, again=again):
             return Line("action", f"{action} again" if again else action, step, gateway, network, down)
+        case Denied(gateway=gateway, network=network, step=step, action=action):
+            return Line("denied", action, step, gateway, network, down)
         case Asked(gateway=gateway, network=network, step=step, action=action, happened=happened):
             return Line("question", f"{action}? {'yes' if happened else 'no'}", step, gateway, network, down)
         case Crashed(gateway=gateway, where=where):
@@ -160,7 +162,7 @@ def _draw_ascii_line(figure: Figure, line: Line) -> list[str]:
 def _draw_ascii_arrow(line: Line, width: int, is_rightward: bool) -> str:
     if line.kind == "question":
         return f"<{line.text.center(width - 2, '.')}>"
-    if line.kind == "lost":
+    if line.kind in ("lost", "denied"):
         return line.text.center(width - 2, "-") + "X " if is_rightward else " X" + line.text.center(width - 2, "-")
     return line.text.center(width - 1, "-") + ">" if is_rightward else "<" + line.text.center(width - 1, "-")
 
@@ -176,7 +178,7 @@ def draw_mermaid(figure: Figure) -> str:
     """Text for a Mermaid fence: `sequenceDiagram`."""
     name = {lane: f"P{number}" for number, lane in enumerate(figure.lanes)}
     rows = ["sequenceDiagram"] + [f"    participant {name[lane]} as {lane}" for lane in figure.lanes]
-    arrows = {"message": "->>", "lost": "-x", "action": "->>", "question": "-->>"}
+    arrows = {"message": "->>", "lost": "-x", "denied": "-x", "action": "->>", "question": "-->>"}
     for line in figure.lines:
         text = f"{line.step} {line.text}".strip()
         if line.kind == "gap":
@@ -210,7 +212,7 @@ STYLE = """\
 .gwf line.message { stroke: var(--ink); stroke-width: 1.5; }
 .gwf line.action { stroke: var(--act); stroke-width: 1.5; } .gwf text.action { fill: var(--act); }
 .gwf line.question { stroke: var(--ask); stroke-width: 1.5; stroke-dasharray: 5 3; } .gwf text.question { fill: var(--ask); }
-.gwf line.lost { stroke: var(--bad); stroke-width: 1.5; } .gwf text.lost { fill: var(--bad); }
+.gwf line.lost, .gwf line.denied { stroke: var(--bad); stroke-width: 1.5; } .gwf text.lost, .gwf text.denied { fill: var(--bad); }
 .gwf .tip { fill: var(--ink); } .gwf .tip.action { fill: var(--act); } .gwf .tip.question { fill: var(--ask); }
 .gwf text.crash { fill: var(--bad); font-weight: 600; } .gwf text.restart { fill: var(--good); font-weight: 600; } .gwf text.wait { fill: var(--soft); }
 .gwf .cross { stroke: var(--bad); stroke-width: 3; fill: none; } .gwf .again { fill: var(--good); }
@@ -268,8 +270,8 @@ def _draw_svg_line(line: Line, place: dict[str, int], y: int) -> Iterator[str]:
         yield from _draw_svg_mark(line, x1, y, is_left=x1 == X[1])
         return
     step = 1 if x1 < x2 else -1
-    if line.kind == "lost":
-        x2 -= 60 * step
+    if line.kind in ("lost", "denied"):
+        x2 -= (60 if line.kind == "lost" else 14) * step
         yield f'<path class="cross" d="M{x2 - 6} {y - 10}l12 12m0 -12l-12 12"/>'
     else:
         yield f'<path class="tip {line.kind}" d="M{x2 - step} {y - 4}l{-9 * step} -4v8z"/>'

@@ -63,10 +63,14 @@ KEY_HOLDERS = {  # whose lab key stands in which field of the claim
 }
 
 
-def make_proposal(key_of: Callable[[str], KeyPair], ids: tuple[str, str, str] | None = None) -> Json:
+def make_proposal(
+    key_of: Callable[[str], KeyPair], ids: tuple[str, str, str] | None = None, lock_type: str | None = None
+) -> Json:
     """The payload of 1.1. `ids` are asset, session and transfer context of another transfer of the same kind."""
     claim = CLAIM | {field: key_of(holder).public.jwk for field, holder in KEY_HOLDERS.items()}
     capabilities = DRAFT_EXAMPLE["gatewayAndNetworkCapabilities"] | {"gatewaySupportedSignatureAlgorithms": ["ES256"]}
+    if lock_type is not None:
+        claim["networkLockType"] = capabilities["networkLockType"] = lock_type
     proposal = DRAFT_EXAMPLE | {"transferInitClaim": claim, "gatewayAndNetworkCapabilities": capabilities}
     if ids is not None:
         claim["digitalAssetId"], proposal["sessionId"], proposal["transferContextId"] = ids

@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from protocol.ledger import Ledger, Order, Receipt
+from protocol.ledger import Cancellation, Ledger, LedgerRefused, Order, Receipt
 from protocol.log import LogEntry
-from protocol.messages.satp import short_name
-from protocol.steps import find_row
+from protocol.steps import describe_step
 from protocol.stores import SQLiteLog
-from protocol.trace import Acted, Asked, Event, Logged
+from protocol.trace import Acted, Asked, Denied, Event, Logged
 
 Report = Callable[[Event], None]
 
@@ -67,7 +66,7 @@ class WatchedLog(SQLiteLog):
         self._gateway, self._wire, self._report, self._now = gateway, wire, report, now
 
     def writeLogEntry(self, entry: LogEntry, *, closes: bool = False) -> int:
-        name = short_name(find_row(entry.step).name)
+        name = describe_step(entry.step)
         with self._wire.around(entry.step, f"logging {entry.operation} of {name} ({entry.step})"):
             number = super().writeLogEntry(entry, closes=closes)
             self._report(Logged(self._now(), self._gateway, entry.step, entry.operation, number))
@@ -84,19 +83,39 @@ class WatchedNetwork:
         step = _step_of(order.operationId)
         with self._wire.around(step, f"the {order.action} ({step})"):
             height = self._ledger.height
-            receipt = self._ledger.act(order)
+            try:
+                receipt = self._ledger.act(order)
+            except LedgerRefused as refusal:
+                place, reason = self._ledger.name, refusal.reason
+                self._report(Denied(self._now(), self._gateway, place, step, order.action, reason))
+                raise
             again = self._ledger.height == height
             self._report(Acted(self._now(), self._gateway, self._ledger.name, step, order.action, again))
         return receipt
 
+    def cancel(self, operation_id: str) -> Receipt | Cancellation:
+        step = _step_of(operation_id)
+        with self._wire.around(step, f"cancelling the {describe_step(step)} ({step})"):
+            answer = self._ledger.cancel(operation_id)
+            happened = isinstance(answer, Receipt)
+            place = self._ledger.name
+            self._report(Asked(self._now(), self._gateway, place, step, f"cancel {describe_step(step)}", happened))
+        return answer
+
+    def end_of(self, operation_id: str) -> Receipt | None:
+        return self._ledger.end_of(operation_id)
+
+    def state(self, lock_id: str) -> str:
+        return self._ledger.state(lock_id)
+
     def receipt(self, operation_id: str) -> Receipt | None:
         receipt = self._ledger.receipt(operation_id)
         step = _step_of(operation_id)
-        action, happened = find_row(step).name, receipt is not None
+        action, happened = describe_step(step), receipt is not None
         self._report(Asked(self._now(), self._gateway, self._ledger.name, step, action, happened))
         return receipt
 
 
 def _step_of(operation_id: str) -> str:
-    """An operation id is session/step."""
-    return operation_id.rpartition("/")[2]
+    """An operation id is session/step, or session/step/undo."""
+    return operation_id.partition("/")[2]

@@ -16,44 +16,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from protocol.errors import BAD_SIGNATURE, INVALID_MESSAGE_TYPE, Misuse, Refused, satp_code
-from protocol.ledger import LedgerRefused, Order, Receipt, rfc3339
-from protocol.log import LogEntry, LogStorage, Operation
+from protocol.journal import AssetNetwork, Identity, Journal, Work
+from protocol.ledger import LedgerRefused
+from protocol.log import LogStorage, Operation
 from protocol.messages.satp import (
-    VERSION,
     AnyMessage,
     ErrorMessage,
+    SessionAbort,
     TransferProposal,
+    is_error,
     parse_message,
+    peek_session,
     write_error,
     write_message,
 )
+from protocol.negotiation import Capabilities, verify_proposal
 from protocol.objects import Json, digest
+from protocol.rollback import Rollback
 from protocol.rules import Rules
-from protocol.session import Session, verify_proposal
-from protocol.signing import BadSignature, KeyPair, KeyRing, NotSigned, Signed, read_payload
-from protocol.steps import FIRST, LAST, Row, find_row_of_type
-
-ANSWERS = {"1.2", "1.4", "2.4", "3.3", "3.7"}  # the messages that answer one: logged as `ack`, the others as `init`
-
-
-class AssetNetwork(Protocol):
-    """What a gateway asks of its own network."""
-
-    def act(self, order: Order) -> Receipt: ...
-
-    def receipt(self, operation_id: str) -> Receipt | None: ...
-
-
-@dataclass(frozen=True)
-class Identity:
-    """SATP 5.3.11: a gateway's id, the network behind it, and its signing key."""
-
-    gateway_id: str
-    network_id: str
-    key: KeyPair
+from protocol.session import Session
+from protocol.signing import BadSignature, KeyRing, NotSigned, PublicKey, Signed
+from protocol.steps import FIRST, LAST, Role, Row, find_row_of_type
 
 
 @dataclass(frozen=True)
@@ -62,6 +47,10 @@ class Outgoing:
 
     peer: str
     data: bytes
+
+
+class Unanswered(Refused):
+    """Refused, and nobody is told."""
 
 
 class Gateway:
@@ -77,33 +66,47 @@ class Gateway:
         networks: KeyRing,
         now: Callable[[], datetime],
         rules: Rules | None = None,
+        able: Capabilities | None = None,
     ) -> None:
         self.identity = identity
         self.id = identity.gateway_id
-        self._log = log
-        self._network = network
         self._peers = peers
         self._networks = networks
-        self._now = now
         self._rules = rules or Rules()
-        self._sessions: dict[str, Session] = {}
+        self._able = able or Capabilities()
+        self._journal = Journal(identity, log, network, now, self._rules)
+        self._rollback = Rollback(self._journal, networks)
 
     # ------------------------------------------------------------------ a message arrives
 
     def receive(self, data: bytes) -> bytes | None:
-        """The corridor. Returns the bytes to send back, or None. Never raises because of what the peer sent."""
+        """Returns the bytes to send back, or None. Never raises because of what the peer sent."""
+        return self._journal.run(self._corridor(data))
+
+    def receive_all(self, messages: list[bytes]) -> list[bytes | None]:
+        """The same for many messages: those of different sessions share the flushes of the disk."""
+        replies: dict[int, bytes | None] = {}
+        waiting = dict(enumerate(messages))
+        while waiting:
+            first = {peek_session(data): place for place, data in reversed(waiting.items())}
+            places = sorted(first.values())
+            works = [self._corridor(waiting.pop(place)) for place in places]
+            replies.update(zip(places, self._journal.run_together(works), strict=True))
+        return [replies[place] for place in range(len(messages))]
+
+    def _corridor(self, data: bytes) -> Work[bytes | None]:
+        """Verify, decide, log, act, log, reply."""
         try:
             signed, message = self._verify(data)
             session, row = self._decide(signed, message)
         except Refused as refusal:
-            return self._refuse(data, refusal)
-        if isinstance(message, ErrorMessage):
-            self._park(session, signed, message)
-            return None
-        if signed.digest in session.history:
-            return self._reply_again(session, signed)
-        self._write(session, row, Operation.DONE, {"message": signed.compact, "author": signed.signer})
-        return self._go_on(session)
+            if isinstance(refusal, Unanswered) or is_error(data):
+                return None  # an error is never answered with an error: two gateways could go on for ever
+            return self.identity.key.sign(write_error(data, refusal, self._journal.now)).encode()
+        if row is None:
+            return (yield from self._on_special(session, signed, message))
+        self._journal.write(session, row, Operation.DONE, _as_evidence(signed), closes=row is LAST)
+        return (yield from self._go_on(session))
 
     def _verify(self, data: bytes) -> tuple[Signed, AnyMessage]:
         """Signature over the bytes received, then the schema."""
@@ -115,89 +118,114 @@ class Gateway:
             raise Refused(error.reason, code=INVALID_MESSAGE_TYPE, found=error.found) from error
         return signed, parse_message(signed.payload)
 
-    def _decide(self, signed: Signed, message: AnyMessage) -> tuple[Session, Row]:
-        """The session and the row of TABLE 1; Refused unless the message is its next version, or a repeated one."""
-        session = self.find_session(message.sessionId)
+    def _decide(self, signed: Signed, message: AnyMessage) -> tuple[Session, Row | None]:
+        """The session, and the row of TABLE 1 that the message takes. Row None: a repeated message, error or abort.
+
+        Refused unless the message is one of these.
+        """
+        session = self._journal.find(message.sessionId)
         if isinstance(message, ErrorMessage):
-            return self._decide_error(session, signed, message)
-        row = find_row_of_type(message.messageType)
-        if session is None and not isinstance(message, TransferProposal):
-            raise Refused("unknown session", code=satp_code(row.number, "sessionId"), found=message.sessionId)
+            return self._decide_error(session, signed, message), None
         if session is None:
-            assert isinstance(message, TransferProposal)
-            verify_proposal(message, signed, self.identity.key.public, self.id, self.identity.network_id)
-            return Session(message.sessionId, self.id), FIRST
+            return self._decide_first(signed, message)
+        session.verify_peer(signed.signer)
+        if isinstance(message, SessionAbort):
+            if session.is_over or session.ending:
+                raise Unanswered("this session is over")  # SATP 11.1
+            self._rollback.verify_abort(session, message)
+            return session, None
+        row = find_row_of_type(message.messageType)
+        if session.ending:
+            return session, None
         if signed.digest in session.history and self._rules.same_reply_to_a_repeated_request:
             session.verify_author(signed)
-            return session, row
+            return session, None
         if row is FIRST:
             raise Refused("the session exists", code=satp_code("1.1", "sessionId"), found=message.sessionId)
-        if session.parked:
-            raise Refused(f"the session is parked: {session.parked}", code=INVALID_MESSAGE_TYPE)
-        session.verify_follows(message, row, signed.signer, self._networks)
+        session.verify_follows(message, row, self._networks, self._journal.now)
         return session, row
 
-    def _decide_error(self, session: Session | None, signed: Signed, error: ErrorMessage) -> tuple[Session, Row]:
-        """An error counts only if the peer of the session says it, about the last message that we sent."""
-        if session is None or signed.signer != session.peer:
+    def _decide_first(self, signed: Signed, message: AnyMessage) -> tuple[Session, Row]:
+        """A session that this gateway does not know begins with a proposal that it can accept."""
+        if isinstance(message, SessionAbort):
+            raise Unanswered("an abort of no session of ours")
+        if not isinstance(message, TransferProposal):
+            code = satp_code(find_row_of_type(message.messageType).number, "sessionId")
+            raise Refused("unknown session", code=code, found=message.sessionId)
+        own, network = self.identity.key.public, self.identity.network_id
+        verify_proposal(message, signed, own, self.id, network, self._able)
+        return Session(message.sessionId, self.id), FIRST
+
+    def _decide_error(self, session: Session | None, signed: Signed, error: ErrorMessage) -> Session:
+        """An error counts only if the peer of the session says it, about the very bytes that we sent last."""
+        if session is None or signed.signer != session.peer or session.is_at_rest or session.ending:
             raise Unanswered("an error about no session of ours")
-        last = session.history[session.history.head] if session.history.head else None
-        if last is None or last.author != self.id or error.hashPrevMessage != last.name:
+        last = session.compute_last_own_message()
+        if last is None or error.hashRefusedMessage != digest(last.encode()):
             raise Unanswered("an error about no message that waits for an answer")
-        row = next(row for row in reversed(session.rows_done) if not row.is_action)
-        return session, row
+        return session
 
-    def _go_on(self, session: Session) -> bytes | None:
-        """Do every row that is ours, up to and including the next message. The first row not done decides."""
-        while (row := session.next_row) is not None and row.actor is session.role:
-            if not row.is_action:
-                return self._say(session, row)
-            if not self._do(session, row):
-                return None
-        return None
-
-    def _do(self, session: Session, row: Row) -> bool:
-        """A ledger action: intent, action, outcome. False if the network refused, which parks the session."""
-        order = session.compute_order(row)
-        if row.number not in session.begun and self._rules.log_before_acting:
-            self._write(session, row, Operation.EXEC, {"order": order.as_json()})
-        try:
-            receipt = self._network.act(order)
-        except LedgerRefused as refusal:
-            self._write(session, row, Operation.FAIL, {"reason": f"{row.name} refused: {refusal}"})
-            return False
-        self._write_receipt(session, row, receipt)
-        return True
-
-    def _say(self, session: Session, row: Row) -> bytes:
-        """The message of this row: composed, signed, durable, and only then returned."""
-        compact = self.identity.key.sign(session.compute_payload(row, rfc3339(self._now())))
-        operation = Operation.ACK if row.number in ANSWERS else Operation.INIT
-        self._write(session, row, operation, {"message": compact, "author": self.id})
-        return compact.encode()
-
-    def _reply_again(self, session: Session, signed: Signed) -> bytes | None:
-        """A repeated message gets the stored bytes again, or what is still owed; after a crash that may be a step."""
+    def _on_special(self, session: Session, signed: Signed, message: AnyMessage) -> Work[bytes | None]:
+        """What is no step: an error, an abort, a message to a session that is over, a repeated message."""
+        if isinstance(message, ErrorMessage):
+            return (yield from self._on_error(session, signed, message))
+        if isinstance(message, SessionAbort):
+            return (yield from self._rollback.follow(session, signed, message))
+        if session.ending:
+            return session.own_abort.encode() if session.own_abort else None
+        if session.parked:
+            return None
         stored = session.compute_reply_to(signed.digest)
         if stored is not None:
             return stored.encode()
-        return None if session.is_at_rest else self._go_on(session)
+        return None if session.is_at_rest else (yield from self._go_on(session))
 
-    def _refuse(self, data: bytes, refusal: Refused) -> bytes | None:
-        """The document's error, signed (SATP 11.3). Nothing is written."""
-        if isinstance(refusal, Unanswered):
-            return None  # an error is never answered with an error: two gateways could go on for ever
-        return self.identity.key.sign(write_error(data, refusal, rfc3339(self._now()))).encode()
+    def _on_error(self, session: Session, signed: Signed, error: ErrorMessage) -> Work[bytes | None]:
+        """The peer refused our last message: before the burn back out, after it wait for a human. Never terminate.
 
-    def _park(self, session: Session, signed: Signed, error: ErrorMessage) -> None:
-        """The peer refused our last message: keep the evidence, and wait for a human. Nothing is undone."""
-        if not session.is_at_rest:
-            row = session.rows_done[-1]
-            reason = f"{session.peer} answered {error.type.rpartition(':')[2]}: {error.detail or error.title}"
-            evidence = {"reason": reason, "message": signed.compact, "author": signed.signer}
-            self._write(session, row, Operation.FAIL, evidence)
+        A recipient that has sent commit-ready cannot know on which side of the burn it is. What is parked goes on by
+        itself if the peer's next message comes after all, or the receipt that ends it.
+        """
+        code = error.type.rpartition(":")[2]
+        reason = f"{session.peer} answered {code}: {error.detail or error.title}"
+        if session.is_committed or session.is_prepared:
+            self._journal.write(
+                session, session.rows_done[-1], Operation.FAIL, {"parked": reason} | _as_evidence(signed)
+            )
+            return None
+        self._journal.write(session, session.rows_done[-1], Operation.FAIL, _as_evidence(signed))
+        return (yield from self._back_out(session, reason, code))
 
-    # ------------------------------------------------------------------ a transfer starts, waits, comes back
+    def _go_on(self, session: Session) -> Work[bytes | None]:
+        """Do every row that is ours, up to and including the next message. The first row not done decides."""
+        while (row := session.next_row) is not None and row.actor is session.role:
+            if not row.is_action:
+                return self._journal.say(session, row)
+            if row.name == "burn" and not self._is_lock_live(session):
+                return (yield from self._back_out(session, "asset lock expired", "err_2.2.9"))
+            try:
+                yield from self._journal.do(session, row)
+            except LedgerRefused as refusal:
+                return (yield from self._on_refusal(session, row, refusal))
+        return None
+
+    def _is_lock_live(self, session: Session) -> bool:
+        """The sender burns only while its lock is held (C29). A burn that is begun already is the ledger's to judge."""
+        is_asked = self._rules.burn_only_under_a_live_lock and "3.4" not in session.begun
+        return not is_asked or self._journal.network.state(f"{session.id}/2.1") == "live"
+
+    def _on_refusal(self, session: Session, row: Row, refusal: LedgerRefused) -> Work[bytes | None]:
+        """The own network refused an action: back out where that is still possible, else wait for a human."""
+        if session.is_committed or session.is_prepared:
+            self._journal.write(session, row, Operation.FAIL, {"parked": f"{row.name} refused: {refusal}"})
+            return None
+        return (yield from self._back_out(session, f"{row.name} refused: {refusal.reason}", refusal.code))
+
+    def _back_out(self, session: Session, reason: str, code: str = "") -> Work[bytes | None]:
+        data = yield from self._rollback.back_out(session, reason, code)
+        return data if session.ending else (yield from self._go_on(session))
+
+    # ------------------------------------------------------------------ a transfer starts, waits, ends, comes back
 
     def start(self, proposal: Json) -> Outgoing:
         """Begin a transfer as sender. `proposal` is the payload of 1.1. Misuse if it is not ours to send."""
@@ -207,93 +235,103 @@ class Gateway:
             raise Misuse(str(refusal)) from refusal
         if not isinstance(message, TransferProposal) or message.transferInitClaim.senderGatewayId != self.id:
             raise Misuse(f"a transfer begins with a transfer-proposal-msg whose senderGatewayId is {self.id}")
-        if self.find_session(message.sessionId) is not None:
+        if self._journal.find(message.sessionId) is not None:
             raise Misuse(f"session {message.sessionId} exists; a new transfer needs a new sessionId")
+        self._verify_own(message)
         session = Session(message.sessionId, self.id)
         compact = self.identity.key.sign(write_message(message))
-        self._write(session, FIRST, Operation.INIT, {"message": compact, "author": self.id})
+        self._journal.write(session, FIRST, Operation.INIT, {"message": compact, "author": self.id})
         return Outgoing(session.peer, compact.encode())
 
+    def _verify_own(self, proposal: TransferProposal) -> None:
+        """Misuse for a proposal that this gateway cannot stand for: another network or key, or an unknown peer."""
+        claim = proposal.transferInitClaim
+        try:
+            key = PublicKey.from_jwk(claim.senderGatewaySignaturePublicKey).kid
+        except Refused as refusal:
+            raise Misuse(f"senderGatewaySignaturePublicKey: {refusal}") from refusal
+        wanted = {
+            "senderGatewayNetworkId": (claim.senderGatewayNetworkId, self.identity.network_id),
+            "senderGatewaySignaturePublicKey": (key, self.identity.key.public.kid),
+            "recipientGatewayId": (claim.recipientGatewayId in self._peers.owners, True),
+        }
+        for name, (found, value) in wanted.items():
+            if found != value:
+                raise Misuse(f"{name} in the proposal does not fit {self.id}: expected {value}, found {found}")
+
+    def abort(self, session_id: str, reason: str) -> list[Outgoing]:
+        """End a session on the application's wish (SATP 11.1). Misuse where this gateway may not decide that alone."""
+        session = self.session(session_id)
+        if session.is_at_rest or session.ending:
+            raise Misuse(f"the session is over: {session!r}")
+        if session.is_committed:
+            raise Misuse("the asset is burned: an abort has no effect any more")
+        if session.is_prepared:
+            raise Misuse("commit-ready has been sent: only a receipt of the origin network ends this session now")
+        return self._address(session, self._journal.run(self._back_out(session, reason)))
+
     def on_time_out(self) -> list[Outgoing]:
-        """No answer came: send the last message of every open session again, the same bytes."""
-        sessions = [self.session(name) for name in self._log.getOpenSessions()]
-        waiting = [(session, session.compute_last_own_message()) for session in sessions if not session.is_at_rest]
-        return [Outgoing(session.peer, compact.encode()) for session, compact in waiting if compact]
+        """No answer came. Say the last word of every open session again; go on backing out; notice a lost lock.
+
+        A time-out decides nothing by itself: the network says whether the lock is over.
+        """
+        outgoing = []
+        for session in self._journal.find_open():
+            if session.is_at_rest:
+                continue
+            if session.ending:
+                data = self._journal.run(self._rollback.go_on(session))
+            elif self._has_lost_its_lock(session):
+                data = self._journal.run(self._back_out(session, "asset lock expired", "err_2.2.9"))
+            else:
+                last = session.compute_last_own_message()
+                data = last.encode() if last else None
+            outgoing += self._address(session, data)
+        return outgoing
+
+    def _has_lost_its_lock(self, session: Session) -> bool:
+        is_locked = session.role is Role.SENDER and "2.1" in session.done and "3.4" not in session.done
+        return is_locked and not self._is_lock_live(session)
 
     def restart(self) -> list[Outgoing]:
         """After a crash: read the log, ask the ledger about what was begun, go on, and say the last word again."""
         outgoing = []
-        for name in self._log.getOpenSessions():
-            session = self.session(name)
+        for session in self._journal.find_open():
             if session.is_at_rest:
                 continue
-            self._ask_the_ledger(session)
-            data = self._go_on(session)
-            again = session.compute_last_own_message()
-            if data is None and again is not None:
-                data = again.encode()
-            if data is not None:
-                outgoing.append(Outgoing(session.peer, data))
+            data = self._journal.run(self._resume(session))
+            last = session.compute_last_own_message()
+            if data is None and last is not None and not session.ending:
+                data = last.encode()
+            outgoing += self._address(session, data)
         return outgoing
 
-    def _ask_the_ledger(self, session: Session) -> None:
-        """An action that was begun and has no outcome may have happened. Only the ledger knows."""
-        row = session.next_row
-        if row is None or row.number not in session.begun or not self._rules.ask_the_ledger_before_repeating:
-            return
-        receipt = self._network.receipt(session.begun[row.number]["operationId"])
-        if receipt is not None:
-            self._write_receipt(session, row, receipt)
+    def _resume(self, session: Session) -> Work[bytes | None]:
+        if session.ending:
+            data = yield from self._rollback.go_on(session)
+            if session.ending:
+                return data
+        self._journal.ask(session)
+        return (yield from self._go_on(session))
 
-    # ------------------------------------------------------------------ the log
+    def _address(self, session: Session, data: bytes | None) -> list[Outgoing]:
+        return [] if data is None else [Outgoing(session.peer, data)]
+
+    # ------------------------------------------------------------------ looking at it
 
     def session(self, session_id: str) -> Session:
         """The state of a transfer. Misuse if this gateway has none of that name."""
-        session = self.find_session(session_id)
-        if session is None:
-            raise Misuse(f"{self.id} knows no session {session_id}")
-        return session
+        return self._journal.session(session_id)
 
     def find_session(self, session_id: str) -> Session | None:
-        """The state of a transfer, read from the log if need be; None if this gateway has none of that name."""
-        if session_id not in self._sessions:
-            entries = self._log.getLog(session_id)
-            if not entries:
-                return None
-            session = Session(session_id, self.id)
-            for entry in entries:
-                session.apply(entry)
-            self._sessions[session_id] = session
-        return self._sessions[session_id]
-
-    def _write(self, session: Session, row: Row, operation: Operation, payload: Json) -> None:
-        """One entry: durable first, then part of what we know."""
-        entry = LogEntry(
-            version=VERSION,
-            sessionId=session.id,
-            contextId=session.context or read_payload(payload["message"])["transferContextId"],
-            gatewayId=self.id,
-            sequenceNumber=session.length + 1,
-            phase=row.stage,
-            step=row.number,
-            operation=operation,
-            timestamp=rfc3339(self._now()),
-            payload=payload,
-            payloadHash=digest(payload),
-            lastEntryHash=session.last_hash,
-        )
-        self._log.writeLogEntry(entry, closes=row is LAST)
-        session.apply(entry)
-        self._sessions[session.id] = session
-
-    def _write_receipt(self, session: Session, row: Row, receipt: Receipt) -> None:
-        payload = {"receipt": receipt.as_json(), "signed": receipt.signed}
-        self._write(session, row, Operation.DONE, payload)
+        """The state of a transfer; None if this gateway has none of that name."""
+        return self._journal.find(session_id)
 
     def __repr__(self) -> str:
-        sessions = "; ".join(repr(session) for session in self._sessions.values())
+        sessions = "; ".join(repr(session) for session in self._journal.known)
         return f"gateway {self.id} before network {self.identity.network_id}: {sessions or 'no session'}"
 
 
-class Unanswered(Refused):
-    """Refused, and nobody is told."""
+def _as_evidence(signed: Signed) -> Json:
+    """How a received message stands in the log."""
+    return {"message": signed.compact, "author": signed.signer}

@@ -3,17 +3,25 @@
 The network is the simulated part of the world, behind the seam where a real one would stand. It survives
 every crash of a gateway. The ledger says what happened; a log entry only says what was intended.
 
-    an action has an operation id, made from session and step: applied twice it happens once, and the
-    second time returns the first receipt
-    `receipt(operation id)` answers whether it has happened yet
-    a lock is named by the operation that made it and has an expiry; expiry is an event with a receipt
-    burn, unlock and expiry exclude each other on one lock; assign and destroy on one mint
+    act(order)              once per operation id; a repeated one returns the first receipt
+    receipt(operation id)   whether it has happened *yet*, and the proof
+    cancel(operation id)    for good: the receipt, or a cancellation after which it is refused for ever
+    end_of(operation id)    the receipt of what ended a lock or a mint; None while it stands
+    state(lock id)          where a lock stands: another question than whether an operation ran
+
+A lock is named by the operation that made it. Burn, unlock and expiry exclude each other on one lock,
+assign and destroy on one mint: whoever comes second is refused. Expiry is an event with a receipt.
+
+    TIME_LOCK        frees the asset at its expiry and not before; an unlock is pending until then
+    HASH_LOCK        never expires; an unlock shows the preimage, which the locker keeps
+    HASH_TIME_LOCK   both
 
 A refusal changes nothing. Receipts are signed by the network, so a gateway can show them to its peer.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -44,6 +52,7 @@ class Asset:
     state: State
     under: str | None = None
     expiry: datetime | None = None
+    hash_lock: str | None = None
 
     def __repr__(self) -> str:
         return f"{self.id[:8]} {self.state}, owner {self.owner}"
@@ -51,7 +60,10 @@ class Asset:
 
 @dataclass(frozen=True)
 class Order:
-    """What a gateway asks its network to do. `under` names the lock or mint that the action builds on."""
+    """What a gateway asks its network to do. `under` names the lock or mint that the action builds on.
+
+    `hashLock` is the SHA-256 of the bytes that the hexadecimal `preimage` stands for.
+    """
 
     operationId: str
     action: str
@@ -62,7 +74,10 @@ class Order:
     originator: str
     beneficiary: str
     under: str | None = None
+    lockType: str | None = None
     lock_s: int | None = None
+    hashLock: str | None = None
+    preimage: str | None = None
     recordHash: str | None = None
 
     def as_json(self) -> Json:
@@ -95,8 +110,30 @@ class Receipt:
         return f"{self.action} {self.assetId[:8]} on {self.networkId} at height {self.height}"
 
 
+@dataclass(frozen=True)
+class Cancellation:
+    """The network's word that an operation has not happened and never will."""
+
+    networkId: str
+    operationId: str
+    timestamp: str
+    signed: str = field(default="", repr=False)
+
+    def as_json(self) -> Json:
+        cancelled = {"networkId": self.networkId, "operationId": self.operationId, "action": "cancel"}
+        return cancelled | {"timestamp": self.timestamp}
+
+
 class LedgerRefused(Refused):
     """The network did not act: the asset is not in the state that the action needs."""
+
+
+class PendingUntil(LedgerRefused):
+    """The network does not allow an early unlock: the lock frees the asset at `until` (RFC 3339) by itself."""
+
+    def __init__(self, until: str) -> None:
+        super().__init__(f"a TIME_LOCK frees the asset at {until} and not before")
+        self.until = until
 
 
 # The state that an action needs, and the state that it leaves; None stands for "not in this network".
@@ -109,10 +146,16 @@ ACTIONS: dict[str, tuple[frozenset[State | None], State]] = {
     "assign": (frozenset({State.HELD}), State.FREE),
     "destroy": (frozenset({State.HELD}), State.DESTROYED),
 }
+LOCK_WORDS = {"burn": "burned", "unlock": "unlocked", "expire": "expired"}
 
 
 def rfc3339(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def compute_hash_lock(preimage: str) -> str:
+    """SHA-256, lower-case hex, of the bytes that the hexadecimal `preimage` stands for."""
+    return hashlib.sha256(bytes.fromhex(preimage)).hexdigest()
 
 
 class Ledger:
@@ -125,7 +168,10 @@ class Ledger:
         self._rules = rules or Rules()
         self._assets: dict[str, Asset] = {}
         self._receipts: dict[str, Receipt] = {}
+        self._ends: dict[str, Receipt] = {}
+        self._cancelled: dict[str, Cancellation] = {}
         self._history: list[Receipt] = []
+        self._locked: dict[str, Asset] = {}
 
     @property
     def name(self) -> str:
@@ -142,6 +188,8 @@ class Ledger:
             raise Misuse(f"network {self.network_id} has asset {asset_id} already")
         self._assets[asset_id] = Asset(asset_id, owner, State.FREE)
 
+    # ------------------------------------------------------------------ acting
+
     def act(self, order: Order) -> Receipt:
         """Do it, once. LedgerRefused if the asset does not allow it; then nothing changed."""
         self._let_locks_expire()
@@ -150,9 +198,20 @@ class Ledger:
             if (earlier.action, earlier.assetId) != (order.action, order.assetId):
                 raise LedgerRefused("this operation id was used for something else", found=earlier)
             return earlier
-        if order.action == "record":
-            return self._write(order, None)
-        return self._write(order, self._compute_next(order))
+        if order.operationId in self._cancelled:
+            raise LedgerRefused("this operation was cancelled for good", found=order.operationId)
+        return self._write(order, None if order.action == "record" else self._compute_next(order))
+
+    def cancel(self, operation_id: str) -> Receipt | Cancellation:
+        """The receipt if it has happened; otherwise it never will, and here is the proof of that."""
+        self._let_locks_expire()
+        if operation_id in self._receipts:
+            return self._receipts[operation_id]
+        if operation_id not in self._cancelled:
+            cancellation = Cancellation(self.network_id, operation_id, rfc3339(self._now()))
+            signed = self._key.sign(cancellation.as_json())
+            self._cancelled[operation_id] = replace(cancellation, signed=signed)
+        return self._cancelled[operation_id]
 
     def _compute_next(self, order: Order) -> Asset:
         """The asset after the order, or the reason why not."""
@@ -164,28 +223,46 @@ class Ledger:
         if (asset.state if asset else None) not in allowed and not is_repeated_mint:
             raise self._refusal(order, asset)
         if order.action == "mint":
-            copy = f"{order.assetId}/2" if order.assetId in self._assets and is_repeated_mint else order.assetId
+            copy = f"{order.assetId}/2" if asset is not None and is_repeated_mint else order.assetId
             return Asset(copy, order.gateway, after, under=order.operationId)
         assert asset is not None, "every other action needs a state that only an existing asset has"
         if order.action == "lock":
-            if asset.owner != order.originator:
-                raise LedgerRefused("the asset is not the originator's", expected=asset.owner, found=order.originator)
-            if order.lock_s is None:
-                raise LedgerRefused("a lock needs the seconds after which it expires")
-            expiry = self._now() + timedelta(seconds=order.lock_s)
-            return replace(asset, state=after, under=order.operationId, expiry=expiry)
+            return self._compute_locked(order, asset)
         if asset.under != order.under:
             raise LedgerRefused("the asset is under another operation", expected=asset.under, found=order.under)
+        if order.action == "unlock":
+            self._verify_unlock(order, asset)
         owner = order.beneficiary if order.action == "assign" else asset.owner
         return Asset(asset.id, owner, after)
+
+    def _compute_locked(self, order: Order, asset: Asset) -> Asset:
+        if asset.owner != order.originator:
+            raise LedgerRefused("the asset is not the originator's", expected=asset.owner, found=order.originator)
+        if order.lockType not in ("TIME_LOCK", "HASH_LOCK", "HASH_TIME_LOCK"):
+            raise LedgerRefused("this network knows no such lock", found=order.lockType)
+        is_timed, is_hashed = order.lockType != "HASH_LOCK", order.lockType != "TIME_LOCK"
+        if is_timed and order.lock_s is None:
+            raise LedgerRefused(f"a {order.lockType} needs the seconds after which it expires")
+        if is_hashed and order.hashLock is None:
+            raise LedgerRefused(f"a {order.lockType} needs the hash of a preimage")
+        expiry = self._now() + timedelta(seconds=order.lock_s or 0) if is_timed else None
+        hash_lock = order.hashLock if is_hashed else None
+        return Asset(asset.id, asset.owner, State.LOCKED, order.operationId, expiry, hash_lock)
+
+    def _verify_unlock(self, order: Order, asset: Asset) -> None:
+        if asset.hash_lock is None:
+            assert asset.expiry is not None, "a lock without hash is a TIME_LOCK"
+            raise PendingUntil(rfc3339(asset.expiry))
+        if order.preimage is None or compute_hash_lock(order.preimage) != asset.hash_lock:
+            raise LedgerRefused("an unlock needs the preimage of the hash lock")
 
     def _refusal(self, order: Order, asset: Asset | None) -> LedgerRefused:
         if asset is None:
             return LedgerRefused("asset not found", code="err_2.2.7", found=order.assetId)
         if order.action == "lock" and asset.state is State.LOCKED:
             return LedgerRefused("asset already locked", code="err_2.2.8", found=asset.under)
-        expired = order.under is not None and f"{order.under}/expire" in self._receipts
-        if expired:
+        end = self._ends.get(order.under or "")
+        if end is not None and end.action == "expire":
             return LedgerRefused("asset lock expired", code="err_2.2.9", found=order.under)
         return LedgerRefused(f"the asset is {asset.state}", expected=f"what {order.action} needs", found=asset.state)
 
@@ -208,33 +285,51 @@ class Ledger:
         receipt = replace(receipt, signed=self._key.sign(receipt.as_json()))
         if asset is not None:
             self._assets[asset.id] = asset
+            self._locked.pop(asset.id, None)
+            if asset.expiry is not None:
+                self._locked[asset.id] = asset
+        if order.under is not None:
+            self._ends[order.under] = receipt
         self._receipts[order.operationId] = receipt
         self._history.append(receipt)
         return receipt
 
     def _let_locks_expire(self) -> None:
-        for asset in list(self._assets.values()):
-            if asset.state is State.LOCKED and asset.expiry is not None and asset.expiry <= self._now():
-                lock = self._receipts[asset.under or ""]
-                order = Order(
-                    f"{asset.under}/expire", "expire", asset.id, lock.sessionId, lock.gateway, lock.peer,
-                    asset.owner, lock.beneficiary, under=asset.under,
-                )  # fmt: skip
-                self._write(order, Asset(asset.id, asset.owner, State.FREE))
+        now = self._now()
+        for asset in [asset for asset in self._locked.values() if asset.expiry is not None and asset.expiry <= now]:
+            lock = self._receipts[asset.under or ""]
+            order = Order(
+                f"{asset.under}/expire",
+                "expire",
+                asset.id,
+                lock.sessionId,
+                lock.gateway,
+                lock.peer,
+                asset.owner,
+                lock.beneficiary,
+                under=asset.under,
+            )
+            self._write(order, Asset(asset.id, asset.owner, State.FREE))
+
+    # ------------------------------------------------------------------ answering
 
     def receipt(self, operation_id: str) -> Receipt | None:
         """Whether the operation has happened yet, and the proof. None says nothing about later."""
         self._let_locks_expire()
         return self._receipts.get(operation_id)
 
+    def end_of(self, operation_id: str) -> Receipt | None:
+        """What ended the lock or the mint that this operation made: burn, unlock, expiry, assign or destroy."""
+        self._let_locks_expire()
+        return self._ends.get(operation_id)
+
     def state(self, lock_id: str) -> str:
         """Where a lock stands: `live`, `burned`, `unlocked`, `expired`, or `unknown`. Not whether an operation ran."""
         self._let_locks_expire()
-        if any(asset.under == lock_id and asset.state is State.LOCKED for asset in self._assets.values()):
-            return "live"
-        words = {"burn": "burned", "unlock": "unlocked", "expire": "expired"}
-        ends = (receipt.action for receipt in self._history if receipt.under == lock_id and receipt.action in words)
-        return words.get(next(ends, ""), "unknown")
+        lock, end = self._receipts.get(lock_id), self._ends.get(lock_id)
+        if lock is None or lock.action != "lock":
+            return "unknown"
+        return LOCK_WORDS[end.action] if end else "live"
 
     def actions_of(self, gateway: str) -> list[Receipt]:
         """All that this network did for a gateway, oldest first: what is left when both logs are lost."""

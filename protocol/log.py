@@ -21,15 +21,15 @@ to be alone, the second is refused.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from protocol.errors import Misuse, Refused
-from protocol.messages.satp import short_name
 from protocol.objects import Json, digest
-from protocol.steps import find_row
+from protocol.steps import describe_step
 
 
 class Operation(StrEnum):
@@ -73,7 +73,7 @@ class LogEntry(BaseModel):
         return digest(self.as_json())
 
     def __repr__(self) -> str:
-        return f"{self.sequenceNumber:>2}  {self.operation:<4} {self.step} {short_name(find_row(self.step).name)}"
+        return f"{self.sequenceNumber:>2}  {self.operation:<4} {self.step} {describe_step(self.step)}"
 
     __str__ = __repr__
 
@@ -125,6 +125,9 @@ class LogStorage(Protocol):
     def getLog(self, session_id: str) -> list[LogEntry]:
         """All entries of a session, oldest first. BrokenChain if they do not follow from each other."""
 
+    def group(self) -> AbstractContextManager[None]:
+        """Ours: the appends inside become durable together, at its end."""
+
     def getOpenSessions(self) -> list[str]:
         """Ours: the sessions that no entry has closed, oldest first. A restart begins with them."""
 
@@ -143,6 +146,9 @@ class MemoryLog:
         entries.append(entry)
         self._open[entry.sessionId] = not closes and self._open.get(entry.sessionId, True)
         return entry.sequenceNumber
+
+    def group(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def getLogEntry(self, session_id: str, number: int) -> LogEntry:
         entries = self._entries.get(session_id, [])

@@ -19,17 +19,22 @@ A crash throws the gateway object away with everything it had in memory; its fil
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 import uuid
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from protocol.certificates import VALID_FROM, VALID_UNTIL, CertifiedKeys, OwnerCA
 from protocol.errors import Misuse
 from protocol.example import CLAIM, make_proposal
 from protocol.faults import CrashPoint, GatewayGone, Tripwire, WatchedLog, WatchedNetwork
-from protocol.gateway import Gateway, Identity, Outgoing
+from protocol.gateway import Gateway, Outgoing
+from protocol.journal import Identity
 from protocol.ledger import Ledger, rfc3339
 from protocol.log import LogEntry
 from protocol.messages.satp import short_name
@@ -41,6 +46,10 @@ from protocol.steps import Role, find_row, find_step
 from protocol.stores import SQLiteLog
 from protocol.trace import Crashed, Delivered, Event, Logged, Lost, Restarted, TimedOut, Trace
 
+OWNERS = {  # SATP 8.1: whose gateway it is; the common name of the draft's example
+    CLAIM["senderGatewayId"]: "GatewayOps LTD",
+    CLAIM["recipientGatewayId"]: "BridgeSolutions LTD",
+}
 START = datetime(2024, 10, 3, 12, 2, 0, tzinfo=UTC)  # the minute of the draft's own examples
 DELIVERY_S, TIME_OUT_S = 1, 5
 PATIENCE = 8  # time-outs in a row that change nothing, after which a run ends where it is
@@ -65,14 +74,13 @@ class Side:
 
 @dataclass(frozen=True)
 class InFlight:
-    """A message on the link. `again` if the same bytes were on it before."""
+    """A message on the link."""
 
     source: Side
     target: Side
     data: bytes
     step: str
     name: str
-    again: bool
 
 
 class World:
@@ -81,21 +89,27 @@ class World:
     def __init__(self, seed: str = "lab", *, directory: Path | str | None = None, rules: Rules | None = None) -> None:
         self.seed = seed
         self.rules = rules or Rules()
-        self._folder = tempfile.TemporaryDirectory(prefix="gateways-") if directory is None else None
-        self.directory = Path(self._folder.name if self._folder else str(directory))
+        self.directory = Path(directory or tempfile.mkdtemp(prefix="gateways-"))
         self.directory.mkdir(parents=True, exist_ok=True)
+        if directory is None:
+            weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
         self._time = START
         self._ids = 0
         self.link: list[InFlight] = []
-        self._sent: set[bytes] = set()
+        self._arrived: set[bytes] = set()
         self._to_lose: list[str] = []
         self._to_repeat: list[str] = []
+        self._admitted: list[str] = []
         self.sessions: list[str] = []
         self.origin = self._make_network(CLAIM["senderGatewayNetworkId"])
         self.destination = self._make_network(CLAIM["recipientGatewayNetworkId"])
         self._sides = {
             Role.SENDER: self._make_side(Role.SENDER, CLAIM["senderGatewayId"], self.origin),
             Role.RECIPIENT: self._make_side(Role.RECIPIENT, CLAIM["recipientGatewayId"], self.destination),
+        }
+        self.owner_cas = {name: OwnerCA(owner, self.key(f"owner of {name}")) for name, owner in OWNERS.items()}
+        self.certificates = {
+            side.id: self.owner_cas[side.id].certify(side.id, side.identity.key.public) for side in self._sides.values()
         }
         gateways = tuple(side.id for side in self._sides.values())
         self.trace = Trace((self.origin.name, *gateways, self.destination.name), gateways)
@@ -121,7 +135,11 @@ class World:
             side.identity,
             side.log,
             WatchedNetwork(side.ledger, side.id, side.wire, self.trace.add, lambda: self.now),
-            peers=KeyRing([(peer.id, peer.identity.key.public)]),
+            peers=CertifiedKeys(
+                (self.certificates[name] for name in (peer.id, *self._admitted)),
+                self.owner_cas.values(),
+                lambda: self._time,
+            ),
             networks=KeyRing((name, self.key(f"network {name}").public) for name in names),
             now=lambda: self._time,
             rules=self.rules,
@@ -130,30 +148,45 @@ class World:
     def make_id(self) -> str:
         """A version 4 UUID, computed from the seed."""
         self._ids += 1
-        return str(uuid.UUID(bytes=hashlib.sha256(f"{self.seed}|{self._ids}".encode()).digest()[:16], version=4))
+        return str(
+            uuid.UUID(
+                bytes=hashlib.sha256(f"{self.seed}|{self._ids}".encode(errors="surrogateescape")).digest()[:16],
+                version=4,
+            )
+        )
 
     # ------------------------------------------------------------------ telling the story
 
-    def start(self, asset: str | None = None) -> str:
+    def start(self, asset: str | None = None, *, lock_type: str | None = None) -> str:
         """Issue the asset to its originator, let the sender propose the transfer; returns the session id.
 
-        Without `asset` it is the draft's own example, with the draft's ids.
+        Without `asset` it is the draft's own example, with the draft's ids; `lock_type` is another one than the
+        example's HASH_TIME_LOCK. An asset that network 1 has already is not issued again.
         """
-        proposal = make_proposal(self.key, (asset, self.make_id(), self.make_id()) if asset else None)
+        self._gateway(Role.SENDER)
+        is_another = asset is not None or bool(self.sessions)
+        ids = (asset or CLAIM["digitalAssetId"], self.make_id(), self.make_id()) if is_another else None
+        proposal = make_proposal(self.key, ids, lock_type)
         claim = proposal["transferInitClaim"]
-        self.origin.issue(claim["digitalAssetId"], claim["verifiedOriginatorEntityId"])
+        if not any(known.id == claim["digitalAssetId"] for known in self.origin.assets):
+            self.origin.issue(claim["digitalAssetId"], claim["verifiedOriginatorEntityId"])
         self.sessions.append(proposal["sessionId"])
         self._live(self._sides[Role.SENDER], lambda gateway: [gateway.start(proposal)])
         return str(proposal["sessionId"])
 
-    def run(self, until: str | None = None) -> None:
+    def wait(self, seconds: int) -> None:
+        """Let time pass. Nothing is delivered meanwhile; what is due (a lock's expiry) is due afterwards."""
+        self._time += timedelta(seconds=seconds)
+
+    def run(self, until: str | None = None, of: str | None = None) -> None:
         """Carry messages until step `until` is done at its actor, or a gateway crashes, or everything is at rest.
 
+        `of` names the session that `until` is about; without it any will do.
         While the link is empty, time passes and gateways send their last message again; when that has changed
         nothing for long, or somebody is down, the run ends where it is.
         """
         crashes, patience = len(self.trace.of(Crashed)), self._compute_patience()
-        while patience and not self._is_done(until) and len(self.trace.of(Crashed)) == crashes:
+        while patience and not self._is_done(until, of) and len(self.trace.of(Crashed)) == crashes:
             entries = len(self.trace.of(Logged))
             if self.link:
                 self.deliver_next()
@@ -195,6 +228,28 @@ class World:
         self._report(Restarted(self.now, side.id))
         self._make_gateway(side)
         self._live(side, lambda gateway: gateway.restart())
+
+    def abort(self, who: str, reason: str, session_id: str | None = None) -> None:
+        """The application behind a gateway ends a session: the first one unless another is named."""
+        side, name = self._side(who), session_id or self.sessions[0]
+        self._live(side, lambda gateway: gateway.abort(name, reason))
+
+    def admit(self, name: str, valid_from: datetime = VALID_FROM, valid_until: datetime = VALID_UNTIL) -> None:
+        """Both gateways take a certificate of `name`: another gateway, of which nothing but its key exists here.
+
+        Or a new one of a gateway they know; `valid_from` and `valid_until` as in `OwnerCA.certify`.
+        """
+        owner = self.owner_cas.get(name) or OwnerCA(f"owner of {name}", self.key(f"owner of {name}"))
+        self.owner_cas[name] = owner
+        self.certificates[name] = owner.certify(
+            name, self.key(name).public, valid_from=valid_from, valid_until=valid_until
+        )
+        if name not in (side.id for side in self._sides.values()):
+            self._admitted.append(name)
+        for side in self._sides.values():
+            if side.log is not None:
+                side.log.close()
+                self._make_gateway(side)
 
     def lose(self, step: str) -> None:
         """Lose the next message of this step."""
@@ -263,8 +318,10 @@ class World:
         for side in self._sides.values():
             if side.log is not None:
                 side.log.close()
-        if self._folder is not None:
-            self._folder.cleanup()
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # a World that was not made to the end has nothing to close
+            self.close()
 
     # ------------------------------------------------------------------ inside
 
@@ -286,11 +343,13 @@ class World:
         gateway = self._gateway(role)
         return [found for found in map(gateway.find_session, self.sessions) if found is not None]
 
-    def _is_done(self, until: str | None) -> bool:
+    def _is_done(self, until: str | None, of: str | None) -> bool:
         if until is None:
             return False
         row = find_row(until)
-        return self._sides[row.actor].gateway is not None and any(row.number in s.done for s in self._known(row.actor))
+        if self._sides[row.actor].gateway is None:
+            return False
+        return any(row.number in each.done for each in self._known(row.actor) if of in (None, each.id))
 
     def _compute_patience(self) -> int:
         return PATIENCE if all(side.gateway for side in self._sides.values()) else 1
@@ -318,8 +377,7 @@ class World:
 
     def _send(self, source: Side, target: Side, data: bytes) -> None:
         step, name = read_label(data)
-        message = InFlight(source, target, data, step, name, data in self._sent)
-        self._sent.add(data)
+        message = InFlight(source, target, data, step, name)
         if step in self._to_lose:
             self._to_lose.remove(step)
             self._report(Lost(self.now, source.id, target.id, step, name))
@@ -327,7 +385,7 @@ class World:
         self.link.append(message)
         if step in self._to_repeat:
             self._to_repeat.remove(step)
-            self.link.append(InFlight(source, target, data, step, name, True))
+            self.link.append(message)
 
     def _deliver(self, message: InFlight) -> None:
         source, target = message.source, message.target
@@ -335,7 +393,9 @@ class World:
         if target.gateway is None:
             self._report(Lost(self.now, source.id, target.id, message.step, message.name))
             return
-        self._report(Delivered(self.now, source.id, target.id, message.step, message.name, message.again))
+        again = message.data in self._arrived
+        self._arrived.add(message.data)
+        self._report(Delivered(self.now, source.id, target.id, message.step, message.name, again))
 
         def work(gateway: Gateway) -> list[Outgoing]:
             reply = gateway.receive(message.data)

@@ -4,7 +4,7 @@ Every rule is on by default and a gateway never looks at anything but this objec
 rule off does not weaken a check in some hidden place: it removes exactly the line of code that carries
 the rule's name, so that a run can show what the rule was for.
 
-The finding that a rule answers stands beside it (FINDINGS.md: R of the recovery draft, C of SATP core).
+The finding that a rule answers stands beside it (docs/findings.md: R of the recovery draft, C of SATP core).
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ class Rules:
 
     same_reply_to_a_repeated_request: bool = True
     """C14: a repeated message is answered with the stored bytes, not refused for its old hashPrevMessage."""
+
+    burn_only_under_a_live_lock: bool = True
+    """C4, C29: the sender asks for the state of its lock right before it burns; the ledger checks it once more."""
 
     def __repr__(self) -> str:
         off = [field.name for field in fields(self) if not getattr(self, field.name)]

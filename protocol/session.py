@@ -6,28 +6,26 @@ what it knew before, up to the last entry, and there is no second place to keep 
 
 Here also stands what each message must say (`compute_payload`) and what a received message must agree
 with (`verify_follows`): the shared chain by `hashPrevMessage`, the claim by `hashTransferInitClaim`, the
-receipts of the peer's network inside the assertions (SATP 9.1, 10.2 to 10.4 leave their format open;
-here a claim carries the receipt, signed by the network).
+receipts of the peer's network inside the assertions.
+
+A session ends in one of three ways: complete (3.9), ended by an abort after everything was undone, or
+parked: a human has to look. Nothing else closes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from protocol.errors import INVALID_MESSAGE_TYPE, Refused, satp_code
-from protocol.ledger import Order
+from protocol.errors import INSUFFICIENT_PERMISSIONS, INVALID_MESSAGE_TYPE, Refused, satp_code
+from protocol.ledger import Order, compute_hash_lock
 from protocol.log import LogEntry, Operation, compute_genesis
-from protocol.messages.satp import NAMESPACE, VERSION, Message, TransferProposal, short_name
+from protocol.messages.satp import NAMESPACE, VERSION, AssertionClaim, Message, short_name
 from protocol.objects import History, Json, Version, digest
-from protocol.signing import KeyRing, PublicKey, Signed, read_payload
-from protocol.steps import LAST, Role, Row, find_row, next_row, rows_of
+from protocol.signing import KeyRing, Signed, read_payload
+from protocol.steps import LAST, Role, Row, find_row, make_undo, next_row, rows_of
 
-SIGNATURE_ALGORITHMS = ("ES256",)
-LOCK_TYPES = ("TIME_LOCK", "HASH_TIME_LOCK")
-TLS_SCHEMES = ("TLS_AES_128_GCM_SHA256",)
-SHORTEST_LOCK_S = 30  # a recipient declines a lock that cannot outlive two lost messages
+NEVER = "9999-12-31T23:59:59Z"  # lockAssertionExpiration is REQUIRED (9.1); this is what a HASH_LOCK says
 
 # The assertion claims: step of the message -> (field of the format, its value, field of the claim, step of the action)
 CLAIMS = {
@@ -35,7 +33,8 @@ CLAIMS = {
     "3.3": ("mintAssertionFormat", "MINT_ASSERTION_CLAIM_FORMAT_1", "mintAssertionClaim", "3.2"),
     "3.5": ("burnAssertionClaimFormat", "BURN_ASSERTION_CLAIM_FORMAT_1", "burnAssertionClaim", "3.4"),
     "3.7": ("assignmentAssertionClaimFormat", "ASSIGNMENT_ASSERTION_CLAIM_FORMAT_1", "assignmentAssertionClaim", "3.6"),
-}  # fmt: skip
+}
+BUILDS_ON = {"burn": "2.1", "unlock": "2.1", "assign": "3.2", "destroy": "3.2"}  # the lock or mint that an action ends
 
 
 @dataclass
@@ -52,6 +51,11 @@ class Session:
     begun: dict[str, Json] = field(default_factory=dict)
     receipts: dict[str, Json] = field(default_factory=dict)
     message_of: dict[str, str] = field(default_factory=dict)
+    peer_receipts: dict[str, Json] = field(default_factory=dict)
+    ending: Json | None = None
+    abort: str | None = None
+    own_abort: str | None = None
+    is_ended: bool = False
     parked: str | None = None
     length: int = 0
     last_hash: str = ""
@@ -59,19 +63,30 @@ class Session:
     def __post_init__(self) -> None:
         self.last_hash = self.last_hash or compute_genesis(self.id, self.gateway_id)
 
+    # ------------------------------------------------------------------ the fold
+
     def apply(self, entry: LogEntry) -> None:
         """Take one durable entry into account."""
         payload = entry.payload
-        if "message" in payload and entry.operation is not Operation.FAIL:
+        if "message" in payload and entry.step == "abort":
+            self.abort = payload["message"]
+            self.own_abort = payload["message"] if payload["author"] == self.gateway_id else None
+        elif "message" in payload and entry.operation is not Operation.FAIL:
             self._apply_message(entry.step, payload["message"], payload["author"])
         if "order" in payload:
-            self.begun[entry.step] = payload["order"]
+            self.begun[entry.step] = payload
         if "receipt" in payload:
             self.receipts[entry.step] = payload["receipt"] | {"signed": payload["signed"]}
+        if "receipt" in payload or "cancellation" in payload:
+            self.begun.pop(entry.step.removesuffix("/undo"), None)
             self.begun.pop(entry.step, None)
             self.done.add(entry.step)
-        if entry.operation is Operation.FAIL:
-            self.parked = payload["reason"]
+        if "backOut" in payload:
+            self.ending, self.parked = payload["backOut"], None
+        if "goesOn" in payload:
+            self.ending = None
+        self.parked = payload.get("parked", self.parked)
+        self.is_ended = self.is_ended or payload.get("ended", False)
         self.length, self.last_hash = entry.sequenceNumber, entry.compute_hash()
 
     def _apply_message(self, step: str, compact: str, author: str) -> None:
@@ -80,10 +95,15 @@ class Session:
             self.proposal, self.context = content, content["transferContextId"]
             sender = self.claim["senderGatewayId"]
             self.role = Role.SENDER if sender == self.gateway_id else Role.RECIPIENT
+        if step in CLAIMS and author != self.gateway_id:
+            self.peer_receipts[CLAIMS[step][3]] = read_payload(content[CLAIMS[step][2]]["receipt"])
         name = digest(content)
         self.history.append(Version(name, content.get("hashPrevMessage"), author, compact))
         self.message_of[step] = name
         self.done.add(step)
+        self.parked = None  # the next message came after all
+
+    # ------------------------------------------------------------------ where it stands
 
     @property
     def claim(self) -> Json:
@@ -105,9 +125,33 @@ class Session:
         return [row for row in rows_of(self.role) if row.number in self.done]
 
     @property
+    def next_undo(self) -> Row | None:
+        """The latest own action that happened, or may have, and is not taken back yet."""
+        for row in reversed(rows_of(self.role)):
+            touched = row.number in self.done or row.number in self.begun
+            if row.undo is not None and touched and f"{row.number}/undo" not in self.done:
+                return make_undo(row)
+        return None
+
+    @property
     def is_at_rest(self) -> bool:
-        """Complete, or parked until a human decides."""
-        return self.parked is not None or LAST.number in self.done
+        """Complete, ended, or parked until a human decides."""
+        return self.parked is not None or self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Complete or ended: nothing can change it any more."""
+        return self.is_ended or LAST.number in self.done
+
+    @property
+    def is_prepared(self) -> bool:
+        """The recipient may have sent commit-ready: now only a receipt of the origin network moves it."""
+        return self.role is Role.RECIPIENT and "3.3" in self.done
+
+    @property
+    def is_committed(self) -> bool:
+        """The burn is known to have happened: only forward from here."""
+        return ("3.4" if self.role is Role.SENDER else "3.5") in self.done
 
     def compute_last_own_message(self) -> str | None:
         """The message to send again while no answer comes; None if the last word was the peer's."""
@@ -119,10 +163,13 @@ class Session:
         after = self.history.after(name)
         return after[0].signed if after and after[0].author == self.gateway_id else None
 
-    def compute_order(self, row: Row) -> Order:
+    # ------------------------------------------------------------------ what to do and to say
+
+    def compute_order(self, row: Row, preimage: str = "") -> Order:
         """What to ask of the own network. The operation id is made of session and step: R3."""
         claim, capabilities = self.claim, self.proposal["gatewayAndNetworkCapabilities"]
         seconds = [capabilities["networkLockExpirationTime"], claim.get("assetLockExpirationTime")]
+        is_lock, is_hashed = row.name == "lock", claim["networkLockType"] != "TIME_LOCK"
         return Order(
             operationId=f"{self.id}/{row.number}",
             action=row.name,
@@ -132,8 +179,11 @@ class Session:
             peer=self.peer,
             originator=claim["verifiedOriginatorEntityId"],
             beneficiary=claim["verifiedBeneficiaryEntityId"],
-            under={"burn": f"{self.id}/2.1", "assign": f"{self.id}/3.2"}.get(row.name),
-            lock_s=min(filter(None, seconds)) if row.name == "lock" else None,
+            under=f"{self.id}/{BUILDS_ON[row.name]}" if row.name in BUILDS_ON else None,
+            lockType=claim["networkLockType"] if is_lock else None,
+            lock_s=min(filter(None, seconds)) if is_lock else None,
+            hashLock=compute_hash_lock(preimage) if is_lock and is_hashed else None,
+            preimage=preimage if row.name == "unlock" and is_hashed else None,
             recordHash=self.history.head if row.name == "record" else None,
         )
 
@@ -154,19 +204,25 @@ class Session:
         format_field, format_name, claim_field, step = CLAIMS[row.number]
         return {format_field: format_name, claim_field: {"receipt": self.receipts[step]["signed"]}}
 
+    # ------------------------------------------------------------------ what to accept
+
     def verify_author(self, signed: Signed) -> None:
         """A repeated message must come from whoever wrote it first."""
         author = self.history[signed.digest].author
         if author != signed.signer:
-            raise Refused("another gateway's message", code="err_0.1.2", expected=author, found=signed.signer)
+            words = "another gateway's message"
+            raise Refused(words, code=INSUFFICIENT_PERMISSIONS, expected=author, found=signed.signer)
 
-    def verify_follows(self, message: Message, row: Row, signer: str, networks: KeyRing) -> None:
-        """Raise Refused unless `message` is the next version of this transfer."""
+    def verify_peer(self, signer: str) -> None:
         if signer != self.peer:
-            raise Refused(
-                "the signer is not the peer of this session", code="err_0.1.2", expected=self.peer, found=signer
-            )
+            words = "the signer is not the peer of this session"
+            raise Refused(words, code=INSUFFICIENT_PERMISSIONS, expected=self.peer, found=signer)
+
+    def verify_follows(self, message: Message, row: Row, networks: KeyRing, now: str) -> None:
+        """Raise Refused unless `message` is the next version of this transfer. `now` is RFC 3339."""
         expected = {"transferContextId": self.context, "hashPrevMessage": self.history.head}
+        if row.number == "1.2":
+            expected["version"] = VERSION
         if row.number in ("1.2", "1.3"):
             expected["hashTransferInitClaim"] = digest(self.claim)
         if row is LAST:
@@ -179,36 +235,64 @@ class Session:
             words = f"step {row.number} does not come next"
             raise Refused(words, code=INVALID_MESSAGE_TYPE, expected=self.next_row, found=row)
         if row.number in CLAIMS:
-            self._verify_claim(row, getattr(message, CLAIMS[row.number][2]), networks)
+            receipt = self._verify_claim(row, getattr(message, CLAIMS[row.number][2]), networks)
+            if row.number == "2.2":
+                self._verify_expiration(getattr(message, "lockAssertionExpiration", ""), receipt, now)
 
-    def _verify_claim(self, row: Row, claim: Mapping[str, Any], networks: KeyRing) -> None:
+    def _verify_claim(self, row: Row, claim: AssertionClaim, networks: KeyRing) -> Json:
         """The receipt inside must be the peer's network's, about this session, this asset and this action."""
         format_field, _, claim_field, step = CLAIMS[row.number]
-        code = satp_code(row.number, format_field)
-        action = find_row(step)
-        try:
-            receipt = networks.verify(str(claim.get("receipt")))
-        except Refused as error:
-            words = f"{claim_field}.receipt: {error.reason}"
-            raise Refused(words, code=code, field=f"{claim_field}.receipt") from error
+        action = find_row(step).name
         network = "senderGatewayNetworkId" if row.actor is Role.SENDER else "recipientGatewayNetworkId"
-        expected = {
+        expected: Json = {
             "networkId": self.claim[network],
+            "operationId": f"{self.id}/{step}",
             "sessionId": self.id,
+            "action": action,
             "assetId": self.claim["digitalAssetId"],
-            "action": action.name,
+            "gateway": self.peer,
+            "peer": self.gateway_id,
+            "beneficiary": self.claim["verifiedBeneficiaryEntityId"],
         }
-        if receipt.signer != self.claim[network]:
-            raise Refused(f"{claim_field}.receipt is signed by another network", code=code, found=receipt.signer)
+        if action in BUILDS_ON:
+            expected["under"] = self.peer_receipts[BUILDS_ON[action]]["operationId"]
+        where, code = f"{claim_field}.receipt", satp_code(row.number, format_field)
+        receipt = read_receipt(claim.receipt, self.claim[network], networks, where, code)
         for name, value in expected.items():
-            if receipt.payload.get(name) != value:
-                where = f"{claim_field}.receipt.{name}"
-                found = receipt.payload.get(name)
-                raise Refused(f"{where} does not fit", code=code, field=where, expected=value, found=found)
+            if receipt.get(name) != value:
+                code = "err_2.2.7" if (row.number, name) == ("2.2", "assetId") else code
+                words, field_path = f"{where}.{name} does not fit", f"{where}.{name}"
+                raise Refused(words, code=code, field=field_path, expected=value, found=receipt.get(name))
+        return receipt
+
+    def _verify_expiration(self, expiration: str, receipt: Json, now: str) -> None:
+        """SATP 9.1: the expiration is the receipt's, and in the future. Times in one notation compare as text."""
+        wanted = receipt.get("expiry", NEVER)
+        name = "lockAssertionExpiration"
+        if expiration != wanted:
+            words = f"{name} is not that of the lock's receipt"
+            raise Refused(words, code=satp_code("2.2", name), field=name, expected=wanted, found=expiration)
+        if expiration <= now:
+            raise Refused("asset lock expired", code="err_2.2.9", field=name, expected=f"after {now}", found=expiration)
+
+    def verify_release(self, receipts: list[str], networks: KeyRing) -> None:
+        """Raise Refused unless one of the receipts shows that the lock in the origin network ended without a burn."""
+        lock = self.peer_receipts["2.1"]["operationId"]
+        origin = self.claim["senderGatewayNetworkId"]
+        for compact in receipts:
+            receipt = read_receipt(compact, origin, networks, "receipts", INVALID_MESSAGE_TYPE)
+            if receipt.get("under") == lock and receipt.get("action") in ("unlock", "expire"):
+                return
+        raise Refused(
+            "a recipient that has sent commit-ready waits for the receipt that ended the lock",
+            code=INVALID_MESSAGE_TYPE,
+        )
 
     def __repr__(self) -> str:
         if self.parked:
             state = f"parked: {self.parked}"
+        elif self.ending:
+            state = f"{'ended' if self.is_ended else 'backing out'}: {self.ending['reason']}"
         elif self.next_row is None:
             state = "complete"
         else:
@@ -223,44 +307,18 @@ _BODIES: dict[str, Callable[[Session, str], Json]] = {
         "timestamp": now,
     },
     "1.3": lambda session, now: {"hashTransferInitClaim": digest(session.claim)},
-    "2.2": lambda session, now: {"lockAssertionExpiration": session.receipts["2.1"]["expiry"]},
+    "2.2": lambda session, now: {"lockAssertionExpiration": session.receipts["2.1"].get("expiry", NEVER)},
     "3.9": lambda session, now: {"hashTransferCommence": session.message_of["1.3"]},
 }
 
 
-def verify_proposal(proposal: TransferProposal, signed: Signed, own: PublicKey, gateway_id: str, network: str) -> None:
-    """Raise Refused unless this gateway can take part (SATP 8.1 to 8.3, codes err_1.1.x)."""
-    claim, offered = proposal.transferInitClaim, proposal.gatewayAndNetworkCapabilities
-    thumbprints = {}
-    for name in (
-        "originatorPublicKey",
-        "beneficiaryPublicKey",
-        "senderGatewaySignaturePublicKey",
-        "receiverGatewaySignaturePublicKey",
-    ):
-        try:
-            thumbprints[name] = PublicKey.from_jwk(getattr(claim, name)).kid
-        except Refused as error:
-            raise Refused(f"{name}: {error.reason}", code=satp_code("1.1", name), field=name) from error
-    expected: tuple[tuple[str, object, object], ...] = (
-        ("version", proposal.version, VERSION),
-        ("senderGatewayId", claim.senderGatewayId, signed.signer),
-        ("recipientGatewayId", claim.recipientGatewayId, gateway_id),
-        ("recipientGatewayNetworkId", claim.recipientGatewayNetworkId, network),
-        ("senderGatewaySignaturePublicKey", thumbprints["senderGatewaySignaturePublicKey"], signed.kid),
-        ("receiverGatewaySignaturePublicKey", thumbprints["receiverGatewaySignaturePublicKey"], own.kid),
-    )
-    for name, found, value in expected:
-        if found != value:
-            raise Refused(f"invalid {name}", code=satp_code("1.1", name), field=name, expected=value, found=found)
-    supported: tuple[tuple[str, object, object, bool], ...] = (
-        ("gatewayDefaultSignatureAlgorithm", offered.gatewayDefaultSignatureAlgorithm, SIGNATURE_ALGORITHMS,
-         offered.gatewayDefaultSignatureAlgorithm in SIGNATURE_ALGORITHMS),
-        ("networkLockType", offered.networkLockType, LOCK_TYPES, offered.networkLockType in LOCK_TYPES),
-        ("networkLockExpirationTime", offered.networkLockExpirationTime, f"at least {SHORTEST_LOCK_S} s",
-         offered.networkLockExpirationTime >= SHORTEST_LOCK_S),
-        ("gatewayTlsScheme", offered.gatewayTlsScheme, TLS_SCHEMES, offered.gatewayTlsScheme in TLS_SCHEMES),
-    )  # fmt: skip
-    for name, found, wanted, fits in supported:
-        if not fits:
-            raise Refused(f"unsupported {name}", code=satp_code("1.1", name), field=name, expected=wanted, found=found)
+def read_receipt(compact: str, network: str, networks: KeyRing, where: str, code: str) -> Json:
+    """The receipt inside a JWS of this network; Refused with `code` if it is not one."""
+    try:
+        signed = networks.verify(compact)
+    except Refused as error:
+        raise Refused(f"{where}: {error.reason}", code=code, field=where) from error
+    if signed.signer != network:
+        words = f"{where} is signed by another network"
+        raise Refused(words, code=code, field=where, expected=network, found=signed.signer)
+    return signed.payload

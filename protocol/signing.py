@@ -188,7 +188,7 @@ class KeyPair:
 
 
 def _lab_secret(name: str, seed: str) -> bytes:
-    return hashlib.sha512(f"lab key|{seed}|{name}".encode()).digest()
+    return hashlib.sha512(f"lab key|{seed}|{name}".encode(errors="surrogateescape")).digest()
 
 
 def _to_pem(private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
@@ -227,8 +227,10 @@ class KeyRing:
     def add(self, owner: str, key: PublicKey) -> None:
         self._by_kid[key.kid] = (owner, key)
 
-    def owner_of(self, kid: object) -> str | None:
-        return self._by_kid[kid][0] if isinstance(kid, str) and kid in self._by_kid else None
+    @property
+    def owners(self) -> set[str]:
+        """Whose keys these are."""
+        return {owner for owner, _ in self._by_kid.values()}
 
     def verify(self, compact: bytes | str) -> Signed:
         """Check form, key, signature and canonical payload. Raises NotSigned or BadSignature."""
@@ -254,9 +256,15 @@ class KeyRing:
 
 
 def extract(compact: bytes | str) -> CompactSignature:
-    """The parts of a compact JWS, not verified. Raises NotSigned."""
+    """The parts of a compact JWS, not verified. Raises NotSigned.
+
+    Nothing critical is understood here, the unencoded payload of RFC 7797 included: it is another serialisation.
+    """
     try:
-        return jws.extract_compact(compact if isinstance(compact, bytes) else compact.encode(), registry=_REGISTRY)
+        found = jws.extract_compact(compact if isinstance(compact, bytes) else compact.encode(), registry=_REGISTRY)
+        if {"crit", "b64"} & found.headers().keys():
+            raise NotSigned("the protected header asks for an extension that is not understood here", found="crit")
+        return found
     except (JoseError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise NotSigned(f"not a compact JWS (RFC 7515): {error or type(error).__name__}") from error
 

@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from protocol.errors import INVALID_MESSAGE_TYPE, Misuse, Refused
-from protocol.messages.satp import NAMESPACE
+from protocol.messages.satp import NAMESPACE, short_name
 
 
 class Role(StrEnum):
@@ -85,10 +85,29 @@ _BY_TYPE[NAMESPACE + "ack-prepare-msg"] = _BY_NUMBER["3.3"]  # the registry of S
 _ROWS_OF = {role: tuple(row for row in TABLE_1 if not row.is_action or row.actor is role) for role in Role}
 
 
+def make_undo(row: Row) -> Row:
+    """The row that takes an action back: `2.1/undo` is the unlock."""
+    assert row.undo is not None, "burn and assign are never taken back"
+    return Row(f"{row.number}/undo", row.stage, row.actor, Kind.ACTION, row.undo)
+
+
+def make_abort(role: Role, stage: int) -> Row:
+    """The end of a session before its last step (SATP 10.7): not a row of the table, but logged like one."""
+    return Row("abort", stage, role, Kind.MESSAGE, "session-abort-msg")
+
+
 def find_row(number: str) -> Row:
+    """The row of a step, or of its undoing."""
+    if number.endswith("/undo") and number.removesuffix("/undo") in _BY_NUMBER:
+        return make_undo(_BY_NUMBER[number.removesuffix("/undo")])
     if number not in _BY_NUMBER:
         raise Misuse(f"there is no step {number!r}; the steps are {', '.join(_BY_NUMBER)}")
     return _BY_NUMBER[number]
+
+
+def describe_step(number: str) -> str:
+    """The name of a step, an undoing or an abort, for people."""
+    return "session-abort" if number == "abort" else short_name(find_row(number).name)
 
 
 def find_row_of_type(message_type: str) -> Row:

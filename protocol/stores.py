@@ -10,6 +10,7 @@ A store knows entries and chains; what an entry means it never asks.
 from __future__ import annotations
 
 import sqlite3
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from protocol.errors import Misuse
@@ -92,6 +93,9 @@ class SQLiteLog:
 
     def getOpenSessions(self) -> list[str]:
         return [row[0] for row in self._database.execute("SELECT id FROM session WHERE is_open = 1 ORDER BY rowid")]
+
+    def group(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
 
     def read_pragma(self, name: str) -> object:
         """How this connection is set up, as SQLite itself reports it."""

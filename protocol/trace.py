@@ -75,6 +75,20 @@ class Acted(Event):
 
 
 @dataclass(frozen=True)
+class Denied(Event):
+    """A network refused an action; nothing changed there."""
+
+    gateway: str
+    network: str
+    step: str
+    action: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.network} refuses {self.action} to {self.gateway}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class Asked(Event):
     """A gateway asked its network whether an action has happened."""
 
@@ -126,6 +140,7 @@ class Trace:
     lanes: tuple[str, ...]
     gateways: tuple[str, ...]
     events: list[Event] = field(default_factory=list)
+    down: frozenset[str] = frozenset()  # gateways that were down already when this trace begins
 
     def add(self, event: Event) -> None:
         self.events.append(event)
@@ -136,7 +151,13 @@ class Trace:
     def since(self, step: str) -> Trace:
         """The events from the first one of `step` on, as a trace of their own."""
         place = next((n for n, event in enumerate(self.events) if getattr(event, "step", "") == step), len(self.events))
-        return Trace(self.lanes, self.gateways, self.events[place:])
+        down = self.down
+        for event in self.events[:place]:
+            if isinstance(event, Crashed):
+                down |= {event.gateway}
+            if isinstance(event, Restarted):
+                down -= {event.gateway}
+        return Trace(self.lanes, self.gateways, self.events[place:], down)
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events)

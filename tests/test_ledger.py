@@ -9,11 +9,21 @@ from itertools import permutations
 import pytest
 
 from protocol.errors import Misuse
-from protocol.ledger import ACTIONS, Ledger, LedgerRefused, Order, State
+from protocol.ledger import (
+    ACTIONS,
+    Cancellation,
+    Ledger,
+    LedgerRefused,
+    Order,
+    PendingUntil,
+    State,
+    compute_hash_lock,
+)
 from protocol.network import START
 from protocol.rules import Rules
 from protocol.signing import KeyPair, KeyRing
 
+PREIMAGE = "ab" * 32
 KEY = KeyPair.lab("network", "test")
 
 
@@ -30,7 +40,11 @@ def make_ledger(rules: Rules | None = None) -> tuple[Ledger, Clock]:
 
 
 def order(action: str, step: str = "", under: str | None = None, **changes: object) -> Order:
-    base = Order(f"s/{step or action}", action, "asset", "s", "GW1", "GW2", "Alice", "Bob", under=under, lock_s=60)
+    base = Order(f"s/{step or action}", action, "asset", "s", "GW1", "GW2", "Alice", "Bob", under=under)
+    if action == "lock":
+        base = replace(base, lockType="HASH_TIME_LOCK", lock_s=60, hashLock=compute_hash_lock(PREIMAGE))
+    if action == "unlock":
+        base = replace(base, preimage=PREIMAGE)
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -167,3 +181,113 @@ def test_an_asset_is_issued_once() -> None:
     ledger, _ = make_ledger()
     with pytest.raises(Misuse, match="has asset asset already"):
         ledger.issue("asset", "Alice")
+
+
+# What each lock type allows: early unlock without and with the preimage, expiry.
+LOCKS: dict[str, tuple[type[LedgerRefused] | None, type[LedgerRefused] | None, bool]] = {
+    "TIME_LOCK": (PendingUntil, PendingUntil, True),
+    "HASH_LOCK": (LedgerRefused, None, False),
+    "HASH_TIME_LOCK": (LedgerRefused, None, True),
+}
+
+
+@pytest.mark.parametrize("lock_type", LOCKS)
+@pytest.mark.parametrize("preimage", [None, "cd" * 32, PREIMAGE])
+def test_what_each_lock_type_allows(lock_type: str, preimage: str | None) -> None:
+    ledger, clock = make_ledger()
+    ledger.act(replace(LOCK, lockType=lock_type))
+    without, with_preimage, expires = LOCKS[lock_type]
+    refusal = with_preimage if preimage == PREIMAGE else without
+    unlock = order("unlock", under="s/lock", preimage=preimage)
+    if refusal is None:
+        assert ledger.act(unlock).action == "unlock"
+        assert ledger.owner_of("asset") == "Alice"
+        return
+    with pytest.raises(refusal) as raised:
+        ledger.act(unlock)
+    assert isinstance(raised.value, PendingUntil) == (lock_type == "TIME_LOCK")
+    assert ledger.state("s/lock") == "live"
+    clock.time += timedelta(days=3650)
+    assert ledger.state("s/lock") == ("expired" if expires else "live")
+
+
+def test_a_pending_unlock_says_until_when() -> None:
+    ledger, _ = make_ledger()
+    ledger.act(replace(LOCK, lockType="TIME_LOCK"))
+    with pytest.raises(PendingUntil) as raised:
+        ledger.act(order("unlock", under="s/lock"))
+    assert raised.value.until == "2024-10-03T12:03:00Z"
+
+
+@pytest.mark.parametrize(
+    "incomplete",
+    [replace(LOCK, lockType="PAD_LOCK"), replace(LOCK, lockType=None), replace(LOCK, hashLock=None)],
+)
+def test_an_incomplete_lock_is_refused(incomplete: Order) -> None:
+    ledger, _ = make_ledger()
+    with pytest.raises(LedgerRefused):
+        ledger.act(incomplete)
+    assert ledger.owner_of("asset") == "Alice"
+
+
+def test_cancel_answers_for_good() -> None:
+    """Before the operation: it never happens. After it: the receipt. Either way the answer stays the same."""
+    ledger, _ = make_ledger()
+    cancelled = ledger.cancel("s/lock")
+    assert isinstance(cancelled, Cancellation)
+    assert KeyRing([("1", KEY.public)]).verify(cancelled.signed).payload == cancelled.as_json()
+    with pytest.raises(LedgerRefused, match="cancelled for good"):
+        ledger.act(LOCK)
+    assert ledger.cancel("s/lock") == cancelled
+    assert ledger.receipt("s/lock") is None
+    receipt = ledger.act(order("lock", "second"))
+    assert ledger.cancel("s/second") == receipt
+    assert ledger.act(order("lock", "second")) == receipt
+
+
+EVERY_ACT = {
+    "burn": order("burn", under="s/lock"),
+    "unlock": order("unlock", under="s/lock"),
+    "cancel burn": None,
+    "cancel unlock": None,
+    "expire": None,
+}
+
+
+@pytest.mark.parametrize("sequence", list(permutations(EVERY_ACT)))
+def test_in_every_order_one_thing_ends_a_lock_and_nothing_lands_late(sequence: tuple[str, ...]) -> None:
+    ledger, clock = make_ledger()
+    ledger.act(LOCK)
+    ended: list[str] = []
+    cancelled: set[str] = set()
+    for name in sequence:
+        if name == "expire":
+            clock.time += timedelta(seconds=60)
+            if not ended:
+                ended.append("expire")
+        elif name.startswith("cancel"):
+            answer = ledger.cancel(f"s/{name[7:]}")
+            assert isinstance(answer, Cancellation) == (name[7:] not in ended)
+            cancelled.add(name[7:])
+        elif ended or name in cancelled:
+            with pytest.raises(LedgerRefused):
+                act = EVERY_ACT[name]
+                assert act is not None
+                ledger.act(act)
+        else:
+            act = EVERY_ACT[name]
+            assert act is not None
+            ledger.act(act)
+            ended.append(name)
+        end = ledger.end_of("s/lock")
+        assert (end.action if end else None) == (ended[0] if ended else None)
+    assert len(ended) == 1
+    assert sum(receipt.under == "s/lock" for receipt in ledger.actions_of("GW1")) == 1
+
+
+def test_two_sessions_want_one_asset_and_one_gets_it() -> None:
+    ledger, _ = make_ledger()
+    ledger.act(LOCK)
+    with pytest.raises(LedgerRefused, match="asset already locked") as raised:
+        ledger.act(order("lock", operationId="other/lock", sessionId="other"))
+    assert raised.value.code == "err_2.2.8"

@@ -171,7 +171,7 @@ def test_entries_survive_a_closed_file(tmp_path: Path) -> None:
 
 
 def test_an_append_is_durable_when_it_returns(tmp_path: Path) -> None:
-    """Write-ahead log and full synchronisation: what FACTS measured as safe against a power cut."""
+    """Write-ahead log and full synchronisation: with less, a power cut can take the newest entries."""
     log = SQLiteLog(tmp_path / "log.sqlite")
     assert log.read_pragma("journal_mode") == "wal"
     assert log.read_pragma("synchronous") == 2

@@ -10,6 +10,7 @@ Where the draft says one thing twice and differently:
     hashPrevMessage      in every message but the first, the proposal receipt included (8.4 leaves it out),
                          so that the chain covers the capabilities too
     times                RFC 3339 with Z; the draft's `2024-10-03T12:02+00Z` is refused
+    reject (8.5)         has no type of its own; it is the error message, in stage 1 (C2, C15)
 """
 
 from __future__ import annotations
@@ -74,6 +75,12 @@ class Capabilities(_Model):
     gatewayTlsScheme: Text
 
 
+class AssertionClaim(_Model):
+    """What the four claims carry (SATP 9.1, 10.2, 10.3, 10.4 leave it open): the network's receipt, a compact JWS."""
+
+    receipt: Annotated[str, StringConstraints(pattern=r"^[\w-]+\.[\w-]+\.[\w-]+$")]
+
+
 class Message(_Model):
     """What all messages have: SATP 5.3, and the transfer context that 11.3 says is used in all of them."""
 
@@ -127,7 +134,7 @@ class LockAssertion(Message):
     STEP: ClassVar[str] = "2.2"
     messageType: Literal["urn:ietf:params:satp:core:msgtype:lock-assert-msg"]
     lockAssertionClaimFormat: Literal["LOCK_ASSERTION_CLAIM_FORMAT_1"]
-    lockAssertionClaim: dict[str, Any]
+    lockAssertionClaim: AssertionClaim
     lockAssertionExpiration: Time
     hashPrevMessage: Sha256
 
@@ -156,7 +163,7 @@ class CommitReady(Message):
         "urn:ietf:params:satp:core:msgtype:commit-ready-msg", "urn:ietf:params:satp:core:msgtype:ack-prepare-msg"
     ]
     mintAssertionFormat: Literal["MINT_ASSERTION_CLAIM_FORMAT_1"]
-    mintAssertionClaim: dict[str, Any]
+    mintAssertionClaim: AssertionClaim
     hashPrevMessage: Sha256
 
 
@@ -166,7 +173,7 @@ class CommitFinal(Message):
     STEP: ClassVar[str] = "3.5"
     messageType: Literal["urn:ietf:params:satp:core:msgtype:commit-final-msg"]
     burnAssertionClaimFormat: Literal["BURN_ASSERTION_CLAIM_FORMAT_1"]
-    burnAssertionClaim: dict[str, Any]
+    burnAssertionClaim: AssertionClaim
     hashPrevMessage: Sha256
 
 
@@ -176,7 +183,7 @@ class AckCommitFinal(Message):
     STEP: ClassVar[str] = "3.7"
     messageType: Literal["urn:ietf:params:satp:core:msgtype:ack-commit-final-msg"]
     assignmentAssertionClaimFormat: Literal["ASSIGNMENT_ASSERTION_CLAIM_FORMAT_1"]
-    assignmentAssertionClaim: dict[str, Any]
+    assignmentAssertionClaim: AssertionClaim
     hashPrevMessage: Sha256
 
 
@@ -192,7 +199,9 @@ class TransferComplete(Message):
 class ErrorMessage(Message):
     """SATP 10.6 and 11.3: problem details (RFC 9457) with the draft's code; here inside a JWS, like every message.
 
-    `hashPrevMessage` is the hash of the message that caused the error.
+    `hashPrevMessage` is the hash of the payload that caused the error. `hashRefusedMessage` is ours: the hash of the
+    bytes that arrived. A payload can be copied under a damaged signature, and an error about that copy must not
+    count as an error about the message.
     """
 
     messageType: Literal["urn:ietf:params:satp:core:msgtype:error-msg"]
@@ -203,6 +212,22 @@ class ErrorMessage(Message):
     detail: str | None = None
     instance: str | None = None
     prevMsgType: str | None = None
+    hashPrevMessage: Sha256
+    hashRefusedMessage: Sha256
+    timestamp: Time
+
+
+class SessionAbort(Message):
+    """SATP 10.7. The draft's has a type and a session only; signed, chained and with a reason it cannot be forged (C8).
+
+    `hashPrevMessage` is the last message of the peer that its author knew. `receipts` are the networks' words that
+    end a lock or a mint: without the one that ended the lock, a recipient that has sent commit-ready does not follow.
+    """
+
+    messageType: Literal["urn:ietf:params:satp:core:msgtype:session-abort-msg"]
+    reason: Text
+    code: Annotated[str, StringConstraints(pattern=r"^err_\d+\.\d+\.\d+$")] | None = None
+    receipts: list[str]
     hashPrevMessage: Sha256
     timestamp: Time
 
@@ -219,7 +244,8 @@ AnyMessage = Annotated[
     | CommitFinal
     | AckCommitFinal
     | TransferComplete
-    | ErrorMessage,
+    | ErrorMessage
+    | SessionAbort,
     Field(discriminator="messageType"),
 ]
 
@@ -247,10 +273,16 @@ def parse_message(payload: Json) -> AnyMessage:
         path = list(first["loc"][1:])  # the first part is the discriminator
         if not path:
             raise Refused("unknown messageType", code=INVALID_MESSAGE_TYPE, field="messageType") from error
-        field = [part for part in path if isinstance(part, str)][-1]
-        code = satp_code(_STEP_OF_TYPE[payload["messageType"]], field)
+        code = _find_code(_STEP_OF_TYPE[payload["messageType"]], [part for part in path if isinstance(part, str)])
         where = ".".join(map(str, path))
         raise Refused(f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}", code=code, field=where) from error
+
+
+def _find_code(step: str, path: list[str]) -> str:
+    """The code for the innermost field that has one; what is wrong inside a claim is an unsupported format of it."""
+    formats = [f"{part}Format" for part in path] + [f"{part.removesuffix('Claim')}Format" for part in path]
+    codes = (satp_code(step, name) for name in [*reversed(path), *formats])
+    return next((code for code in codes if code != INVALID_MESSAGE_TYPE), INVALID_MESSAGE_TYPE)
 
 
 def write_message(message: AnyMessage) -> Json:
@@ -264,6 +296,7 @@ def write_error(data: bytes, refusal: Refused, now: str) -> Json:
     code = SATP_CODES[refusal.code or INVALID_MESSAGE_TYPE]
     about = {"sessionId": NO_ID, "transferContextId": NO_ID, "hashPrevMessage": digest(data)} | _quote(data)
     return about | {
+        "hashRefusedMessage": digest(data),
         "messageType": NAMESPACE + "error-msg",
         "version": VERSION,
         "type": code.urn,
@@ -272,6 +305,22 @@ def write_error(data: bytes, refusal: Refused, now: str) -> Json:
         "detail": str(refusal)[:1000].encode(errors="replace").decode(),
         "timestamp": now,
     }
+
+
+def peek_session(data: bytes) -> str:
+    """The session that these bytes speak of; nothing is verified."""
+    try:
+        return str(read_payload(data).get("sessionId"))
+    except Refused:
+        return ""
+
+
+def is_error(data: bytes) -> bool:
+    """Whether these bytes say of themselves that they are an error; nothing is verified."""
+    try:
+        return read_payload(data).get("messageType") == NAMESPACE + "error-msg"
+    except Refused:
+        return False
 
 
 def _quote(data: bytes) -> Json:

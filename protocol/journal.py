@@ -1,0 +1,208 @@
+"""Log, act, log: the one way to the disk and the one way to the ledger.
+
+    write    one entry, and what it says is part of what the gateway knows
+    do       an action: the intent, the network acts, the outcome
+    say      a message: composed, signed, written, and only then returned
+    ask      an action that was begun and has no outcome: the ledger knows
+
+An entry must be durable before anything leaves the gateway because of it. There are two such places, and
+no other: a bare `yield` stands right before each action on the ledger, and the end of the work stands
+before its message. `run` works through one piece of work, where each entry is durable as soon as it is
+written. `run_together` works through many at once: all of them to their next such place, then one flush
+of the disk for all. So what many sessions share is the disk, and never the order: log, then act.
+
+Whoever decides (gateway.py) and whoever backs out (rollback.py) does it through these four. Nothing here
+decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeAlias, TypeVar, cast
+
+from protocol.errors import Misuse
+from protocol.ledger import Cancellation, LedgerRefused, Order, PendingUntil, Receipt, rfc3339
+from protocol.log import LogEntry, LogStorage, Operation
+from protocol.messages.satp import VERSION
+from protocol.objects import Json, digest
+from protocol.rules import Rules
+from protocol.session import Session
+from protocol.signing import KeyPair, read_payload
+from protocol.steps import LAST, Role, Row
+
+T = TypeVar("T")
+Work: TypeAlias = Generator[None, None, T]
+"""Something to do that stops, at each `yield`, until what it wrote is durable."""
+
+
+class AssetNetwork(Protocol):
+    """What a gateway asks of its own network; ledger.py says what the answers mean."""
+
+    def act(self, order: Order) -> Receipt: ...
+
+    def receipt(self, operation_id: str) -> Receipt | None: ...
+
+    def cancel(self, operation_id: str) -> Receipt | Cancellation: ...
+
+    def end_of(self, operation_id: str) -> Receipt | None: ...
+
+    def state(self, lock_id: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class Identity:
+    """SATP 5.3.11: a gateway's id, the network behind it, and its signing key."""
+
+    gateway_id: str
+    network_id: str
+    key: KeyPair
+
+
+class Journal:
+    """The sessions of one gateway, as its log tells them."""
+
+    def __init__(
+        self, identity: Identity, log: LogStorage, network: AssetNetwork, now: Callable[[], datetime], rules: Rules
+    ) -> None:
+        self.identity = identity
+        self.network = network
+        self.rules = rules
+        self._log = log
+        self._now = now
+        self._sessions: dict[str, Session] = {}
+
+    @property
+    def now(self) -> str:
+        """RFC 3339."""
+        return rfc3339(self._now())
+
+    def find(self, session_id: str) -> Session | None:
+        """The state of a transfer, read from the log if need be; None if this gateway has none of that name."""
+        if session_id not in self._sessions:
+            entries = self._log.getLog(session_id)
+            if not entries:
+                return None
+            session = Session(session_id, self.identity.gateway_id)
+            for entry in entries:
+                session.apply(entry)
+            self._sessions[session_id] = session
+        return self._sessions[session_id]
+
+    def session(self, session_id: str) -> Session:
+        """As `find`. Misuse if there is none."""
+        session = self.find(session_id)
+        if session is None:
+            raise Misuse(f"{self.identity.gateway_id} knows no session {session_id}")
+        return session
+
+    @property
+    def known(self) -> list[Session]:
+        """The sessions that were looked at since the gateway came up."""
+        return list(self._sessions.values())
+
+    def find_open(self) -> list[Session]:
+        """The sessions that no entry has closed, oldest first."""
+        return [self.session(name) for name in self._log.getOpenSessions()]
+
+    def run(self, work: Work[T]) -> T:
+        """Work through it; every entry is durable as soon as it is written."""
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                return cast(T, end.value)
+
+    def run_together(self, works: list[Work[T]]) -> list[T]:
+        """Work through all of them, one flush of the disk for the entries that all of them wrote meanwhile.
+
+        They must be about different sessions. If the store fails, what was not durable is forgotten.
+        """
+        results: dict[int, T] = {}
+        while len(results) < len(works):
+            try:
+                with self._log.group():
+                    for place, work in enumerate(works):
+                        if place not in results:
+                            self._advance(work, place, results)
+            except BaseException:
+                self._sessions.clear()
+                raise
+        return [results[place] for place in range(len(works))]
+
+    @staticmethod
+    def _advance(work: Work[T], place: int, results: dict[int, T]) -> None:
+        try:
+            next(work)
+        except StopIteration as end:
+            results[place] = end.value
+
+    def write(self, session: Session, row: Row, operation: Operation, payload: Json, *, closes: bool = False) -> None:
+        """One entry: durable first, then part of what we know."""
+        entry = LogEntry(
+            version=VERSION,
+            sessionId=session.id,
+            contextId=session.context or read_payload(payload["message"])["transferContextId"],
+            gatewayId=self.identity.gateway_id,
+            sequenceNumber=session.length + 1,
+            phase=row.stage,
+            step=row.number,
+            operation=operation,
+            timestamp=self.now,
+            payload=payload,
+            payloadHash=digest(payload),
+            lastEntryHash=session.last_hash,
+        )
+        self._log.writeLogEntry(entry, closes=closes)
+        session.apply(entry)
+        self._sessions[session.id] = session
+
+    def do(self, session: Session, row: Row) -> Work[Receipt]:
+        """A ledger action: intent, action, outcome. Raises LedgerRefused after logging it; PendingUntil as it is."""
+        preimage = self._compute_preimage(session) if row.name in ("lock", "unlock") else ""
+        order = session.compute_order(row, preimage)
+        if row.number not in session.begun and self.rules.log_before_acting:
+            secret = {"preimage": preimage} if order.hashLock else {}
+            self.write(session, row, Operation.EXEC, {"order": order.as_json()} | secret)
+        yield  # what was written must be durable before the network acts
+        try:
+            receipt = self.network.act(order)
+        except PendingUntil:
+            raise
+        except LedgerRefused as refusal:
+            words = {"reason": str(refusal), "code": refusal.code}
+            self.write(session, row, Operation.FAIL, {"refusal": words})
+            raise
+        self.write_receipt(session, row, receipt)
+        return receipt
+
+    def say(self, session: Session, row: Row) -> bytes:
+        """The message of this row."""
+        compact = self.identity.key.sign(session.compute_payload(row, self.now))
+        operation = Operation.ACK if row.actor is Role.RECIPIENT else Operation.INIT  # a recipient only answers
+        content = {"message": compact, "author": self.identity.gateway_id}
+        self.write(session, row, operation, content, closes=row is LAST)
+        return compact.encode()
+
+    def ask(self, session: Session) -> None:
+        """An action that was begun and has no outcome may have happened. Only the ledger knows."""
+        row = session.next_row
+        if row is None or row.number not in session.begun or not self.rules.ask_the_ledger_before_repeating:
+            return
+        receipt = self.network.receipt(f"{session.id}/{row.number}")
+        if receipt is not None:
+            self.write_receipt(session, row, receipt)
+
+    def write_receipt(self, session: Session, row: Row, receipt: Receipt) -> None:
+        payload = {"receipt": receipt.as_json(), "signed": receipt.signed}
+        self.write(session, row, Operation.DONE, payload)
+
+    def _compute_preimage(self, session: Session) -> str:
+        """The secret of a hash lock, hexadecimal: from the log once it is there, else computed from the signing key.
+
+        A deterministic signature is known to the holder of the key alone, so the secret needs no dice, and is found
+        again even if the log is lost.
+        """
+        logged = session.begun.get("2.1", {}).get("preimage")
+        return str(logged or digest(self.identity.key.sign({"preimage of the lock of": session.id}).encode()))

@@ -1,0 +1,94 @@
+"""Stage 1: what a recipient accepts in a proposal (SATP 8.1 to 8.3), and with which code it declines.
+
+There is no counter-offer in a session: the draft speaks of one (8) and gives it no message; a rejected
+proposal ends, and another one begins with another session id (C2).
+
+Three lock durations stand in three places (C5). Here: the lock lasts for the shorter of
+`assetLockExpirationTime` and `networkLockExpirationTime`, and `lockAssertionExpiration` must be what
+the receipt of the lock says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol.errors import Refused, satp_code
+from protocol.messages.satp import VERSION, TransferProposal
+from protocol.signing import PublicKey, Signed
+
+LOCK_TYPES = ("TIME_LOCK", "HASH_LOCK", "HASH_TIME_LOCK")
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a gateway can work with. `shortest_lock_s`: a shorter lock could not outlive a few lost messages."""
+
+    signature_algorithms: tuple[str, ...] = ("ES256",)
+    lock_types: tuple[str, ...] = LOCK_TYPES
+    tls_schemes: tuple[str, ...] = ("TLS_AES_128_GCM_SHA256",)
+    shortest_lock_s: int = 30
+
+
+KEYS = (
+    "originatorPublicKey",
+    "beneficiaryPublicKey",
+    "senderGatewaySignaturePublicKey",
+    "receiverGatewaySignaturePublicKey",
+)
+
+
+def verify_proposal(
+    proposal: TransferProposal, signed: Signed, own: PublicKey, gateway_id: str, network_id: str, able: Capabilities
+) -> None:
+    """Raise Refused unless this gateway can take part; the code names the first thing that does not fit."""
+    kids = _read_keys(proposal)
+    claim = proposal.transferInitClaim
+    expected: tuple[tuple[str, object, object], ...] = (
+        ("version", proposal.version, VERSION),
+        ("senderGatewayId", claim.senderGatewayId, signed.signer),
+        ("recipientGatewayId", claim.recipientGatewayId, gateway_id),
+        ("recipientGatewayNetworkId", claim.recipientGatewayNetworkId, network_id),
+        ("senderGatewaySignaturePublicKey", kids["senderGatewaySignaturePublicKey"], signed.kid),
+        ("receiverGatewaySignaturePublicKey", kids["receiverGatewaySignaturePublicKey"], own.kid),
+    )
+    for name, found, value in expected:
+        if found != value:
+            raise Refused(f"invalid {name}", code=satp_code("1.1", name), field=name, expected=value, found=found)
+    _verify_capabilities(proposal, able)
+
+
+def _read_keys(proposal: TransferProposal) -> dict[str, str]:
+    """The thumbprints of the keys in the claim, which must be public P-256 keys as JWK."""
+    kids = {}
+    for name in KEYS:
+        try:
+            kids[name] = PublicKey.from_jwk(getattr(proposal.transferInitClaim, name)).kid
+        except Refused as error:
+            raise Refused(f"{name}: {error.reason}", code=satp_code("1.1", name), field=name) from error
+    return kids
+
+
+def _verify_capabilities(proposal: TransferProposal, able: Capabilities) -> None:
+    claim, offered = proposal.transferInitClaim, proposal.gatewayAndNetworkCapabilities
+    is_timed = claim.networkLockType != "HASH_LOCK"
+    shortest = min(filter(None, [offered.networkLockExpirationTime, claim.assetLockExpirationTime]))
+    choices: tuple[tuple[str, object, object, bool], ...] = (
+        (
+            "gatewayDefaultSignatureAlgorithm",
+            offered.gatewayDefaultSignatureAlgorithm,
+            able.signature_algorithms,
+            offered.gatewayDefaultSignatureAlgorithm in able.signature_algorithms,
+        ),
+        ("networkLockType", claim.networkLockType, able.lock_types, claim.networkLockType in able.lock_types),
+        ("networkLockType", offered.networkLockType, able.lock_types, offered.networkLockType in able.lock_types),
+        (
+            "networkLockExpirationTime",
+            f"{shortest} s",
+            f"at least {able.shortest_lock_s} s",
+            shortest >= able.shortest_lock_s or not is_timed,
+        ),
+        ("gatewayTlsScheme", offered.gatewayTlsScheme, able.tls_schemes, offered.gatewayTlsScheme in able.tls_schemes),
+    )
+    for name, found, wanted, fits in choices:
+        if not fits:
+            raise Refused(f"unsupported {name}", code=satp_code("1.1", name), field=name, expected=wanted, found=found)

@@ -25,10 +25,10 @@ from pathlib import Path
 
 from protocol.example import make_proposal
 from protocol.gateway import Gateway
-from protocol.journal import Identity
 from protocol.ledger import Ledger
 from protocol.log import LogStorage, MemoryLog
 from protocol.messages.satp import parse_message
+from protocol.negotiation import Identity
 from protocol.network import START, World
 from protocol.objects import Json, canonical, digest
 from protocol.signing import KeyPair, KeyRing, read_payload

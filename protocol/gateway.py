@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from protocol.errors import BAD_SIGNATURE, INVALID_MESSAGE_TYPE, Misuse, Refused, satp_code
-from protocol.journal import AssetNetwork, Identity, Journal, Work
+from protocol.journal import AssetNetwork, Journal, Work
 from protocol.ledger import LedgerRefused
 from protocol.log import BrokenChain, LogStorage, Operation
 from protocol.messages.satp import (
@@ -32,12 +32,12 @@ from protocol.messages.satp import (
     write_error,
     write_message,
 )
-from protocol.negotiation import Capabilities, verify_proposal
+from protocol.negotiation import Capabilities, Identity, verify_own_proposal, verify_proposal
 from protocol.objects import Json, digest
 from protocol.rollback import Rollback
 from protocol.rules import Rules
 from protocol.session import Session
-from protocol.signing import BadSignature, KeyRing, NotSigned, PublicKey, Signed
+from protocol.signing import BadSignature, KeyRing, NotSigned, Signed
 from protocol.steps import FIRST, LAST, Role, Row, find_row_of_type
 
 
@@ -155,8 +155,7 @@ class Gateway:
         if not isinstance(message, TransferProposal):
             code = satp_code(find_row_of_type(message.messageType).number, "sessionId")
             raise Refused("unknown session", code=code, found=message.sessionId)
-        own, network = self.identity.key.public, self.identity.network_id
-        verify_proposal(message, signed, own, self.id, network, self._able)
+        verify_proposal(message, signed, self.identity, self._able)
         return Session(message.sessionId, self.id), FIRST
 
     def _decide_error(self, session: Session | None, signed: Signed, error: ErrorMessage) -> Session:
@@ -232,6 +231,13 @@ class Gateway:
 
     def start(self, proposal: Json) -> Outgoing:
         """Begin a transfer as sender. `proposal` is the payload of 1.1. Misuse if it is not ours to send."""
+        return self._journal.run(self._propose(proposal))
+
+    def start_all(self, proposals: list[Json]) -> list[Outgoing]:
+        """The same for many transfers, which share the flush of the disk."""
+        return self._journal.run_together([self._propose(proposal) for proposal in proposals])
+
+    def _propose(self, proposal: Json) -> Work[Outgoing]:
         try:
             message = parse_message(proposal)
         except Refused as refusal:
@@ -240,27 +246,12 @@ class Gateway:
             raise Misuse(f"a transfer begins with a transfer-proposal-msg whose senderGatewayId is {self.id}")
         if self._journal.find(message.sessionId) is not None:
             raise Misuse(f"session {message.sessionId} exists; a new transfer needs a new sessionId")
-        self._verify_own(message)
+        verify_own_proposal(message, self.identity, self._peers.owners)
         session = Session(message.sessionId, self.id)
         compact = self.identity.key.sign(write_message(message))
         self._journal.write(session, FIRST, Operation.INIT, {"message": compact, "author": self.id})
+        yield
         return Outgoing(session.peer, compact.encode())
-
-    def _verify_own(self, proposal: TransferProposal) -> None:
-        """Misuse for a proposal that this gateway cannot stand for: another network or key, or an unknown peer."""
-        claim = proposal.transferInitClaim
-        try:
-            key = PublicKey.from_jwk(claim.senderGatewaySignaturePublicKey).kid
-        except Refused as refusal:
-            raise Misuse(f"senderGatewaySignaturePublicKey: {refusal}") from refusal
-        wanted = {
-            "senderGatewayNetworkId": (claim.senderGatewayNetworkId, self.identity.network_id),
-            "senderGatewaySignaturePublicKey": (key, self.identity.key.public.kid),
-            "recipientGatewayId": (claim.recipientGatewayId in self._peers.owners, True),
-        }
-        for name, (found, value) in wanted.items():
-            if found != value:
-                raise Misuse(f"{name} in the proposal does not fit {self.id}: expected {value}, found {found}")
 
     def abort(self, session_id: str, reason: str) -> list[Outgoing]:
         """End a session on the application's wish (SATP 11.1). Misuse where this gateway may not decide that alone."""

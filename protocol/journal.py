@@ -18,7 +18,6 @@ decides anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias, TypeVar, cast
 
@@ -26,10 +25,11 @@ from protocol.errors import Misuse
 from protocol.ledger import Cancellation, LedgerRefused, Order, PendingUntil, Receipt, rfc3339
 from protocol.log import BrokenChain, LogEntry, LogStorage, Operation
 from protocol.messages.satp import VERSION
+from protocol.negotiation import Identity
 from protocol.objects import Json, digest
 from protocol.rules import Rules
 from protocol.session import Session
-from protocol.signing import KeyPair, read_payload
+from protocol.signing import read_payload
 from protocol.steps import LAST, Role, Row
 
 T = TypeVar("T")
@@ -49,15 +49,6 @@ class AssetNetwork(Protocol):
     def end_of(self, operation_id: str) -> Receipt | None: ...
 
     def state(self, lock_id: str) -> str: ...
-
-
-@dataclass(frozen=True)
-class Identity:
-    """SATP 5.3.11: a gateway's id, the network behind it, and its signing key."""
-
-    gateway_id: str
-    network_id: str
-    key: KeyPair
 
 
 class Journal:

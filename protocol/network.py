@@ -34,10 +34,10 @@ from protocol.errors import Misuse
 from protocol.example import CLAIM, make_proposal
 from protocol.faults import CrashPoint, GatewayGone, Tripwire, WatchedLog, WatchedNetwork
 from protocol.gateway import Gateway, Outgoing
-from protocol.journal import Identity
 from protocol.ledger import Ledger, rfc3339
 from protocol.log import LogEntry
 from protocol.messages.satp import short_name
+from protocol.negotiation import Identity
 from protocol.objects import History
 from protocol.rules import Rules
 from protocol.session import Session

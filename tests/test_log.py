@@ -121,7 +121,7 @@ def test_a_session_is_open_until_an_entry_closes_it(store: LogStorage) -> None:
 
 
 def test_the_same_append_again_is_answered_alike_and_written_once(store: LogStorage) -> None:
-    """R10: a writer that did not hear the answer asks again; FACTS of real disks: entries may be repeated."""
+    """R10: a writer that did not hear the answer asks again, and a disk may have kept what it reported as failed."""
     chain = make_chain(3)
     for entry in chain:
         store.writeLogEntry(entry)

@@ -50,7 +50,7 @@ def test_a_log_is_proved_whole_changed_or_shortened(inner: LogStorage, notary: N
 
 
 def test_the_chain_alone_cannot_see_a_lost_tail_and_the_notary_can(inner: LogStorage, notary: Notary) -> None:
-    """FACTS of disks: a clean tail may be lost, and the hash chain of what is left is whole."""
+    """A clean tail may be lost with the disk, and the hash chain of what is left is whole."""
     NotaryLog(inner, notary, KEY).updateLog(SESSION, CHAIN)
     verify_chain(CHAIN[:-1])
     assert notary.prove(SESSION, "GW1", CHAIN[:-1]).finding is Finding.SHORTENED

@@ -90,7 +90,7 @@ def test_entries_survive_a_closed_file(tmp_path: Path) -> None:
 
 
 def test_an_append_is_durable_when_it_returns(tmp_path: Path) -> None:
-    """Write-ahead log and full synchronisation: what FACTS measured as safe against a power cut."""
+    """Write-ahead log and full synchronisation: with less, a power cut can take a clean tail, which no chain sees."""
     log = SQLiteLog(tmp_path / "log.sqlite")
     assert log.read_pragma("journal_mode") == "wal"
     assert log.read_pragma("synchronous") == 2

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -478,3 +479,18 @@ def test_lines_are_imported_for_all_sessions_or_for_none(tmp_path: Path) -> None
     assert log.getSessions() == [SESSION]
     with pytest.raises(Misuse):
         log.getLogEntry(SESSION, 2)
+
+
+def test_a_group_in_which_the_store_failed_is_lost_whole_whoever_caught_it(tmp_path: Path) -> None:
+    """Half an append could be there: the row of the entry without the head of its session."""
+    log = SQLiteLog(tmp_path / "log.sqlite")
+    chain = make_chain(2)
+    log._database.execute("CREATE TRIGGER fail BEFORE INSERT ON session BEGIN SELECT RAISE(ABORT, 'disk'); END")
+    with pytest.raises(StorageFailed, match="an append inside the group failed"), log.group():
+        with suppress(StorageFailed):
+            log.writeLogEntry(chain[0])
+    log._database.execute("DROP TRIGGER fail")
+    assert log.getLogLength(SESSION) == 0
+    log.writeLogEntry(chain[0])
+    assert log.getLog(SESSION) == chain[:1], "the next group begins afresh"
+    log.close()

@@ -486,9 +486,9 @@ def test_a_group_in_which_the_store_failed_is_lost_whole_whoever_caught_it(tmp_p
     log = SQLiteLog(tmp_path / "log.sqlite")
     chain = make_chain(2)
     log._database.execute("CREATE TRIGGER fail BEFORE INSERT ON session BEGIN SELECT RAISE(ABORT, 'disk'); END")
-    with pytest.raises(StorageFailed, match="an append inside the group failed"), log.group():
-        with suppress(StorageFailed):
-            log.writeLogEntry(chain[0])
+    failed = pytest.raises(StorageFailed, match="an append inside the group failed")
+    with failed, log.group(), suppress(StorageFailed):
+        log.writeLogEntry(chain[0])
     log._database.execute("DROP TRIGGER fail")
     assert log.getLogLength(SESSION) == 0
     log.writeLogEntry(chain[0])

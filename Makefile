@@ -7,7 +7,7 @@ NEEDED := the package python3-venv (Debian, Ubuntu: apt-get install python3-venv
 # No addresses of package indexes in the lock files: they are resolved by name, wherever they are used.
 LOCK := $(BIN)/python -m uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test book check unit notebooks style types lock clean
+.PHONY: help demo lab test book check unit notebooks style types lock bench campaign clean
 
 help: ## list the targets
 	@echo "make TARGET, with TARGET one of:"
@@ -45,6 +45,12 @@ lock: .venv/base ## resolve the ranges of pyproject.toml anew into both requirem
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOCK) --extra book --custom-compile-command "make lock" -o requirements.txt
 	$(LOCK) --extra book --extra dev -c requirements.txt --custom-compile-command "make lock" -o requirements-dev.txt
+
+bench: .venv/dev ## how fast the engines are, beside what their signatures alone allow
+	@$(BIN)/python -m tools.bench
+
+campaign: .venv/dev ## many more random schedules than `make test` runs: make campaign SCHEDULES=20000
+	SCHEDULES=$(or $(SCHEDULES),20000) $(BIN)/python -m pytest tests/test_channel_machine.py
 
 clean: ## remove the virtual environment and everything that was built
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -7,11 +7,24 @@ The contents page. A module imports only modules above it, so the package reads 
     trace               typed events of a run
     objects             canonical bytes, digests, versions, histories
     signing             keys and signatures
+    messages/offchain   LIP-1: what travels between two VASPs
+    messages/payments   LIP-1: what one version of a payment may change of the one before
+    channel_store       what one side of a channel keeps, in memory or in SQLite
+    parties             who is at the two ends: addresses, roles, keys
+    resync              what one side shows the other, and what the other makes of it
+    commands            the rules by which two parties' commands are sequenced
+    outbox              what still has to be answered, and when it is sent again
+    channel_recovery    the way back after a loss
+    channel             one side of a channel: the command engine
+    channel_world       two VASPs, a lossy link between them, a clock, crashes and lost databases
     certificates        owner CAs and the certificates of their gateways
     messages/satp       SATP: the messages of stages 1 to 3, errors, abort
     steps               TABLE 1: every step of a transfer
     log                 log entries, their chain, the Log Storage API
+    notations           the two notations of log entries in the draft, read as one
     stores              durable stores behind the same API
+    log_api             the Log Storage API as requests and responses
+    notary              the storage modes, and the notary that holds hashes only
     ledger              an asset network: acts once, and answers whether it has acted
     session             one transfer as a gateway's log tells it
     negotiation         stage 1: what a recipient accepts in a proposal

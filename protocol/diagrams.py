@@ -113,10 +113,15 @@ class Figure:
 COLUMNS = (6, 19, 50, 63)
 
 
+def inner(places: tuple[int, ...], lanes: tuple[str, ...]) -> tuple[int, ...]:
+    """Two lanes stand where the two gateways stand in a figure of four."""
+    return places if len(lanes) == len(places) else places[1:3]
+
+
 def draw_ascii(figure: Figure) -> str:
     """Four lifelines as in SATP figure 2; `X` ends one, `O` begins it anew, `:` is a gateway that is down."""
     heads = [" "] * 76
-    for column, lane in zip(COLUMNS, figure.lanes, strict=True):
+    for column, lane in zip(inner(COLUMNS, figure.lanes), figure.lanes, strict=True):
         _put(heads, column - len(lane) // 2, lane)
     rows = ["".join(heads)]
     for line in figure.lines:
@@ -126,12 +131,12 @@ def draw_ascii(figure: Figure) -> str:
 
 def _draw_ascii_line(figure: Figure, line: Line) -> list[str]:
     blank = [" "] * 76
-    for column, lane in zip(COLUMNS, figure.lanes, strict=True):
+    for column, lane in zip(inner(COLUMNS, figure.lanes), figure.lanes, strict=True):
         blank[column] = ":" if lane in line.down else "|"
     if line.kind == "gap":
         return ["".join(blank)]
     row = blank.copy()
-    place = dict(zip(figure.lanes, COLUMNS, strict=True))
+    place = dict(zip(figure.lanes, inner(COLUMNS, figure.lanes), strict=True))
     if line.kind == "stage":
         row = ["." if mark == " " and 2 < column < COLUMNS[-1] + 4 else mark for column, mark in enumerate(row)]
         _put(row, (COLUMNS[1] + COLUMNS[2]) // 2 - 4, f" {line.text} ")
@@ -228,9 +233,9 @@ def draw_svg(figure: Figure) -> str:
     for number, line in enumerate(lines):
         if line.kind == "stage":
             out.append(f'<rect class="box" x="14" y="{_y(number) - 18}" width="{WIDTH - 28}" height="20" rx="3"/>')
-    for x, lane in zip(X, figure.lanes, strict=True):
+    for x, lane in zip(inner(X, figure.lanes), figure.lanes, strict=True):
         out += _draw_svg_lifeline(x, lane, lines, height)
-    place = dict(zip(figure.lanes, X, strict=True))
+    place = dict(zip(figure.lanes, inner(X, figure.lanes), strict=True))
     for number, line in enumerate(lines):
         out += _draw_svg_line(line, place, _y(number))
     return "\n".join([*out, "</svg>"])

@@ -1,9 +1,10 @@
 """Refusals, and the documents' error codes as data.
 
-A gateway meets three kinds of trouble, and they must not be mixed up:
+A gateway meets four kinds of trouble, and they must not be mixed up:
 
     Refused    the peer's input breaks a rule. It becomes a signed error message with the document's
                code, and nothing else happens: log and ledger stay as they were.
+    Fault      our own disk, or somebody who writes where only we should. The peer is told nothing.
     NotYet     the input is fine but comes too early for us. Nothing happens; the peer sends again.
     Misuse     our own caller asked for something impossible. It never reaches the wire.
 
@@ -22,12 +23,8 @@ class ProtocolError(Exception):
     """The root of the tree; never raised itself."""
 
 
-class Refused(ProtocolError):
-    """The peer broke a rule.
-
-    `code` is the document's code; `field` the path of the offending field; `expected` and `found` are the
-    compared values, so that the peer's engineer need not guess.
-    """
+class Explained(ProtocolError):
+    """A reason in words and the compared values, so that nobody need guess. `field` is the path of what is wrong."""
 
     def __init__(
         self,
@@ -50,6 +47,14 @@ class Refused(ProtocolError):
         if self.expected is not None or self.found is not None:
             words += f" (expected {self.expected}, found {self.found})"
         return f"{words} [{self.code}]" if self.code else words
+
+
+class Refused(Explained):
+    """The peer broke a rule. `code` is the document's code."""
+
+
+class Fault(Explained):
+    """Trouble of our own: a damaged file, another writer. Never the peer's, and never told to it."""
 
 
 class NotYet(ProtocolError):

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from protocol.errors import BAD_SIGNATURE, INVALID_MESSAGE_TYPE, Misuse, Refused, satp_code
-from protocol.journal import AssetNetwork, Identity, Journal
+from protocol.journal import AssetNetwork, Journal, Work
 from protocol.ledger import LedgerRefused
-from protocol.log import LogStorage, Operation
+from protocol.log import BrokenChain, LogStorage, Operation
 from protocol.messages.satp import (
     AnyMessage,
     ErrorMessage,
@@ -28,15 +28,16 @@ from protocol.messages.satp import (
     TransferProposal,
     is_error,
     parse_message,
+    peek_session,
     write_error,
     write_message,
 )
-from protocol.negotiation import Capabilities, verify_proposal
+from protocol.negotiation import Capabilities, Identity, verify_own_proposal, verify_proposal
 from protocol.objects import Json, digest
 from protocol.rollback import Rollback
 from protocol.rules import Rules
 from protocol.session import Session
-from protocol.signing import BadSignature, KeyRing, NotSigned, PublicKey, Signed
+from protocol.signing import BadSignature, KeyRing, NotSigned, Signed
 from protocol.steps import FIRST, LAST, Role, Row, find_row_of_type
 
 
@@ -79,18 +80,36 @@ class Gateway:
     # ------------------------------------------------------------------ a message arrives
 
     def receive(self, data: bytes) -> bytes | None:
-        """The corridor. Returns the bytes to send back, or None. Never raises because of what the peer sent."""
+        """Returns the bytes to send back, or None. Never raises because of what the peer sent."""
+        return self._journal.run(self._corridor(data))
+
+    def receive_all(self, messages: list[bytes]) -> list[bytes | None]:
+        """The same for many messages: those of different sessions share the flushes of the disk."""
+        replies: dict[int, bytes | None] = {}
+        waiting = dict(enumerate(messages))
+        while waiting:
+            first = {peek_session(data): place for place, data in reversed(waiting.items())}
+            places = sorted(first.values())
+            works = [self._corridor(waiting.pop(place)) for place in places]
+            replies.update(zip(places, self._journal.run_together(works), strict=True))
+        return [replies[place] for place in range(len(messages))]
+
+    def _corridor(self, data: bytes) -> Work[bytes | None]:
+        """Verify, decide, log, act, log, reply."""
         try:
             signed, message = self._verify(data)
             session, row = self._decide(signed, message)
+        except BrokenChain as broken:
+            self._journal.damaged[peek_session(data)] = str(broken)
+            return None  # our own disk is no business of the peer's
         except Refused as refusal:
             if isinstance(refusal, Unanswered) or is_error(data):
                 return None  # an error is never answered with an error: two gateways could go on for ever
             return self.identity.key.sign(write_error(data, refusal, self._journal.now)).encode()
         if row is None:
-            return self._on_special(session, signed, message)
+            return (yield from self._on_special(session, signed, message))
         self._journal.write(session, row, Operation.DONE, _as_evidence(signed), closes=row is LAST)
-        return self._go_on(session)
+        return (yield from self._go_on(session))
 
     def _verify(self, data: bytes) -> tuple[Signed, AnyMessage]:
         """Signature over the bytes received, then the schema."""
@@ -136,8 +155,7 @@ class Gateway:
         if not isinstance(message, TransferProposal):
             code = satp_code(find_row_of_type(message.messageType).number, "sessionId")
             raise Refused("unknown session", code=code, found=message.sessionId)
-        own, network = self.identity.key.public, self.identity.network_id
-        verify_proposal(message, signed, own, self.id, network, self._able)
+        verify_proposal(message, signed, self.identity, self._able)
         return Session(message.sessionId, self.id), FIRST
 
     def _decide_error(self, session: Session | None, signed: Signed, error: ErrorMessage) -> Session:
@@ -149,12 +167,12 @@ class Gateway:
             raise Unanswered("an error about no message that waits for an answer")
         return session
 
-    def _on_special(self, session: Session, signed: Signed, message: AnyMessage) -> bytes | None:
+    def _on_special(self, session: Session, signed: Signed, message: AnyMessage) -> Work[bytes | None]:
         """What is no step: an error, an abort, a message to a session that is over, a repeated message."""
         if isinstance(message, ErrorMessage):
-            return self._on_error(session, signed, message)
+            return (yield from self._on_error(session, signed, message))
         if isinstance(message, SessionAbort):
-            return self._rollback.follow(session, signed, message)
+            return (yield from self._rollback.follow(session, signed, message))
         if session.ending:
             return session.own_abort.encode() if session.own_abort else None
         if session.parked:
@@ -162,9 +180,9 @@ class Gateway:
         stored = session.compute_reply_to(signed.digest)
         if stored is not None:
             return stored.encode()
-        return None if session.is_at_rest else self._go_on(session)
+        return None if session.is_at_rest else (yield from self._go_on(session))
 
-    def _on_error(self, session: Session, signed: Signed, error: ErrorMessage) -> bytes | None:
+    def _on_error(self, session: Session, signed: Signed, error: ErrorMessage) -> Work[bytes | None]:
         """The peer refused our last message: before the burn back out, after it wait for a human. Never terminate.
 
         A recipient that has sent commit-ready cannot know on which side of the burn it is. What is parked goes on by
@@ -178,19 +196,19 @@ class Gateway:
             )
             return None
         self._journal.write(session, session.rows_done[-1], Operation.FAIL, _as_evidence(signed))
-        return self._back_out(session, reason, code)
+        return (yield from self._back_out(session, reason, code))
 
-    def _go_on(self, session: Session) -> bytes | None:
+    def _go_on(self, session: Session) -> Work[bytes | None]:
         """Do every row that is ours, up to and including the next message. The first row not done decides."""
         while (row := session.next_row) is not None and row.actor is session.role:
             if not row.is_action:
                 return self._journal.say(session, row)
             if row.name == "burn" and not self._is_lock_live(session):
-                return self._back_out(session, "asset lock expired", "err_2.2.9")
+                return (yield from self._back_out(session, "asset lock expired", "err_2.2.9"))
             try:
-                self._journal.do(session, row)
+                yield from self._journal.do(session, row)
             except LedgerRefused as refusal:
-                return self._on_refusal(session, row, refusal)
+                return (yield from self._on_refusal(session, row, refusal))
         return None
 
     def _is_lock_live(self, session: Session) -> bool:
@@ -198,21 +216,28 @@ class Gateway:
         is_asked = self._rules.burn_only_under_a_live_lock and "3.4" not in session.begun
         return not is_asked or self._journal.network.state(f"{session.id}/2.1") == "live"
 
-    def _on_refusal(self, session: Session, row: Row, refusal: LedgerRefused) -> bytes | None:
+    def _on_refusal(self, session: Session, row: Row, refusal: LedgerRefused) -> Work[bytes | None]:
         """The own network refused an action: back out where that is still possible, else wait for a human."""
         if session.is_committed or session.is_prepared:
             self._journal.write(session, row, Operation.FAIL, {"parked": f"{row.name} refused: {refusal}"})
             return None
-        return self._back_out(session, f"{row.name} refused: {refusal.reason}", refusal.code)
+        return (yield from self._back_out(session, f"{row.name} refused: {refusal.reason}", refusal.code))
 
-    def _back_out(self, session: Session, reason: str, code: str = "") -> bytes | None:
-        data = self._rollback.back_out(session, reason, code)
-        return data if session.ending else self._go_on(session)
+    def _back_out(self, session: Session, reason: str, code: str = "") -> Work[bytes | None]:
+        data = yield from self._rollback.back_out(session, reason, code)
+        return data if session.ending else (yield from self._go_on(session))
 
     # ------------------------------------------------------------------ a transfer starts, waits, ends, comes back
 
     def start(self, proposal: Json) -> Outgoing:
         """Begin a transfer as sender. `proposal` is the payload of 1.1. Misuse if it is not ours to send."""
+        return self._journal.run(self._propose(proposal))
+
+    def start_all(self, proposals: list[Json]) -> list[Outgoing]:
+        """The same for many transfers, which share the flush of the disk."""
+        return self._journal.run_together([self._propose(proposal) for proposal in proposals])
+
+    def _propose(self, proposal: Json) -> Work[Outgoing]:
         try:
             message = parse_message(proposal)
         except Refused as refusal:
@@ -221,27 +246,12 @@ class Gateway:
             raise Misuse(f"a transfer begins with a transfer-proposal-msg whose senderGatewayId is {self.id}")
         if self._journal.find(message.sessionId) is not None:
             raise Misuse(f"session {message.sessionId} exists; a new transfer needs a new sessionId")
-        self._verify_own(message)
+        verify_own_proposal(message, self.identity, self._peers.owners)
         session = Session(message.sessionId, self.id)
         compact = self.identity.key.sign(write_message(message))
         self._journal.write(session, FIRST, Operation.INIT, {"message": compact, "author": self.id})
+        yield
         return Outgoing(session.peer, compact.encode())
-
-    def _verify_own(self, proposal: TransferProposal) -> None:
-        """Misuse for a proposal that this gateway cannot stand for: another network or key, or an unknown peer."""
-        claim = proposal.transferInitClaim
-        try:
-            key = PublicKey.from_jwk(claim.senderGatewaySignaturePublicKey).kid
-        except Refused as refusal:
-            raise Misuse(f"senderGatewaySignaturePublicKey: {refusal}") from refusal
-        wanted = {
-            "senderGatewayNetworkId": (claim.senderGatewayNetworkId, self.identity.network_id),
-            "senderGatewaySignaturePublicKey": (key, self.identity.key.public.kid),
-            "recipientGatewayId": (claim.recipientGatewayId in self._peers.owners, True),
-        }
-        for name, (found, value) in wanted.items():
-            if found != value:
-                raise Misuse(f"{name} in the proposal does not fit {self.id}: expected {value}, found {found}")
 
     def abort(self, session_id: str, reason: str) -> list[Outgoing]:
         """End a session on the application's wish (SATP 11.1). Misuse where this gateway may not decide that alone."""
@@ -252,7 +262,7 @@ class Gateway:
             raise Misuse("the asset is burned: an abort has no effect any more")
         if session.is_prepared:
             raise Misuse("commit-ready has been sent: only a receipt of the origin network ends this session now")
-        return self._address(session, self._back_out(session, reason))
+        return self._address(session, self._journal.run(self._back_out(session, reason)))
 
     def on_time_out(self) -> list[Outgoing]:
         """No answer came. Say the last word of every open session again; go on backing out; notice a lost lock.
@@ -264,9 +274,9 @@ class Gateway:
             if session.is_at_rest:
                 continue
             if session.ending:
-                data = self._rollback.go_on(session)
+                data = self._journal.run(self._rollback.go_on(session))
             elif self._has_lost_its_lock(session):
-                data = self._back_out(session, "asset lock expired", "err_2.2.9")
+                data = self._journal.run(self._back_out(session, "asset lock expired", "err_2.2.9"))
             else:
                 last = session.compute_last_own_message()
                 data = last.encode() if last else None
@@ -283,16 +293,20 @@ class Gateway:
         for session in self._journal.find_open():
             if session.is_at_rest:
                 continue
-            if session.ending:
-                data = self._rollback.go_on(session)
-            if not session.ending:
-                self._journal.ask(session)
-                data = self._go_on(session)
+            data = self._journal.run(self._resume(session))
             last = session.compute_last_own_message()
             if data is None and last is not None and not session.ending:
                 data = last.encode()
             outgoing += self._address(session, data)
         return outgoing
+
+    def _resume(self, session: Session) -> Work[bytes | None]:
+        if session.ending:
+            data = yield from self._rollback.go_on(session)
+            if session.ending:
+                return data
+        self._journal.ask(session)
+        return (yield from self._go_on(session))
 
     def _address(self, session: Session, data: bytes | None) -> list[Outgoing]:
         return [] if data is None else [Outgoing(session.peer, data)]
@@ -306,6 +320,11 @@ class Gateway:
     def find_session(self, session_id: str) -> Session | None:
         """The state of a transfer; None if this gateway has none of that name."""
         return self._journal.find(session_id)
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """Sessions whose log cannot be read, and why: for a human. All others go on."""
+        return dict(self._journal.damaged)
 
     def __repr__(self) -> str:
         sessions = "; ".join(repr(session) for session in self._journal.known)

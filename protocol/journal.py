@@ -1,9 +1,15 @@
 """Log, act, log: the one way to the disk and the one way to the ledger.
 
-    write    one entry: durable first, then part of what the gateway knows
-    do       an action: the intent is durable, the network acts, the outcome is durable
-    say      a message: composed, signed, durable, and only then returned
+    write    one entry, and what it says is part of what the gateway knows
+    do       an action: the intent, the network acts, the outcome
+    say      a message: composed, signed, written, and only then returned
     ask      an action that was begun and has no outcome: the ledger knows
+
+An entry must be durable before anything leaves the gateway because of it. There are two such places, and
+no other: a bare `yield` stands right before each action on the ledger, and the end of the work stands
+before its message. `run` works through one piece of work, where each entry is durable as soon as it is
+written. `run_together` works through many at once: all of them to their next such place, then one flush
+of the disk for all. So what many sessions share is the disk, and never the order: log, then act.
 
 Whoever decides (gateway.py) and whoever backs out (rollback.py) does it through these four. Nothing here
 decides anything.
@@ -11,20 +17,24 @@ decides anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias, TypeVar, cast
 
 from protocol.errors import Misuse
 from protocol.ledger import Cancellation, LedgerRefused, Order, PendingUntil, Receipt, rfc3339
-from protocol.log import LogEntry, LogStorage, Operation
+from protocol.log import BrokenChain, LogEntry, LogStorage, Operation
 from protocol.messages.satp import VERSION
+from protocol.negotiation import Identity
 from protocol.objects import Json, digest
 from protocol.rules import Rules
 from protocol.session import Session
-from protocol.signing import KeyPair, read_payload
+from protocol.signing import read_payload
 from protocol.steps import LAST, Role, Row
+
+T = TypeVar("T")
+Work: TypeAlias = Generator[None, None, T]
+"""Something to do that stops, at each `yield`, until what it wrote is durable."""
 
 
 class AssetNetwork(Protocol):
@@ -41,15 +51,6 @@ class AssetNetwork(Protocol):
     def state(self, lock_id: str) -> str: ...
 
 
-@dataclass(frozen=True)
-class Identity:
-    """SATP 5.3.11: a gateway's id, the network behind it, and its signing key."""
-
-    gateway_id: str
-    network_id: str
-    key: KeyPair
-
-
 class Journal:
     """The sessions of one gateway, as its log tells them."""
 
@@ -62,6 +63,7 @@ class Journal:
         self._log = log
         self._now = now
         self._sessions: dict[str, Session] = {}
+        self.damaged: dict[str, str] = {}
 
     @property
     def now(self) -> str:
@@ -93,8 +95,49 @@ class Journal:
         return list(self._sessions.values())
 
     def find_open(self) -> list[Session]:
-        """The sessions that no entry has closed, oldest first."""
-        return [self.session(name) for name in self._log.getOpenSessions()]
+        """The sessions that no entry has closed, oldest first. One whose log is damaged goes to `damaged` instead.
+
+        It must not hold up the others; a human has to look at it.
+        """
+        found = []
+        for name in self._log.getOpenSessions():
+            try:
+                found.append(self.session(name))
+            except BrokenChain as broken:
+                self.damaged[name] = str(broken)
+        return found
+
+    def run(self, work: Work[T]) -> T:
+        """Work through it; every entry is durable as soon as it is written."""
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                return cast(T, end.value)
+
+    def run_together(self, works: list[Work[T]]) -> list[T]:
+        """Work through all of them, one flush of the disk for the entries that all of them wrote meanwhile.
+
+        They must be about different sessions. If the store fails, what was not durable is forgotten.
+        """
+        results: dict[int, T] = {}
+        while len(results) < len(works):
+            try:
+                with self._log.group():
+                    for place, work in enumerate(works):
+                        if place not in results:
+                            self._advance(work, place, results)
+            except BaseException:
+                self._sessions.clear()
+                raise
+        return [results[place] for place in range(len(works))]
+
+    @staticmethod
+    def _advance(work: Work[T], place: int, results: dict[int, T]) -> None:
+        try:
+            next(work)
+        except StopIteration as end:
+            results[place] = end.value
 
     def write(self, session: Session, row: Row, operation: Operation, payload: Json, *, closes: bool = False) -> None:
         """One entry: durable first, then part of what we know."""
@@ -104,7 +147,7 @@ class Journal:
             contextId=session.context or read_payload(payload["message"])["transferContextId"],
             gatewayId=self.identity.gateway_id,
             sequenceNumber=session.length + 1,
-            phase=row.stage,
+            satpPhase=row.stage,
             step=row.number,
             operation=operation,
             timestamp=self.now,
@@ -116,13 +159,14 @@ class Journal:
         session.apply(entry)
         self._sessions[session.id] = session
 
-    def do(self, session: Session, row: Row) -> Receipt:
+    def do(self, session: Session, row: Row) -> Work[Receipt]:
         """A ledger action: intent, action, outcome. Raises LedgerRefused after logging it; PendingUntil as it is."""
         preimage = self._compute_preimage(session) if row.name in ("lock", "unlock") else ""
         order = session.compute_order(row, preimage)
         if row.number not in session.begun and self.rules.log_before_acting:
             secret = {"preimage": preimage} if order.hashLock else {}
             self.write(session, row, Operation.EXEC, {"order": order.as_json()} | secret)
+        yield  # what was written must be durable before the network acts
         try:
             receipt = self.network.act(order)
         except PendingUntil:

@@ -10,13 +10,23 @@ the receipt of the lock says.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
-from protocol.errors import Refused, satp_code
+from protocol.errors import Misuse, Refused, satp_code
 from protocol.messages.satp import VERSION, TransferProposal
-from protocol.signing import PublicKey, Signed
+from protocol.signing import KeyPair, PublicKey, Signed
 
 LOCK_TYPES = ("TIME_LOCK", "HASH_LOCK", "HASH_TIME_LOCK")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """SATP 5.3.11: a gateway's id, the network behind it, and its signing key."""
+
+    gateway_id: str
+    network_id: str
+    key: KeyPair
 
 
 @dataclass(frozen=True)
@@ -37,24 +47,39 @@ KEYS = (
 )
 
 
-def verify_proposal(
-    proposal: TransferProposal, signed: Signed, own: PublicKey, gateway_id: str, network_id: str, able: Capabilities
-) -> None:
+def verify_proposal(proposal: TransferProposal, signed: Signed, own: Identity, able: Capabilities) -> None:
     """Raise Refused unless this gateway can take part; the code names the first thing that does not fit."""
     kids = _read_keys(proposal)
     claim = proposal.transferInitClaim
     expected: tuple[tuple[str, object, object], ...] = (
         ("version", proposal.version, VERSION),
         ("senderGatewayId", claim.senderGatewayId, signed.signer),
-        ("recipientGatewayId", claim.recipientGatewayId, gateway_id),
-        ("recipientGatewayNetworkId", claim.recipientGatewayNetworkId, network_id),
+        ("recipientGatewayId", claim.recipientGatewayId, own.gateway_id),
+        ("recipientGatewayNetworkId", claim.recipientGatewayNetworkId, own.network_id),
         ("senderGatewaySignaturePublicKey", kids["senderGatewaySignaturePublicKey"], signed.kid),
-        ("receiverGatewaySignaturePublicKey", kids["receiverGatewaySignaturePublicKey"], own.kid),
+        ("receiverGatewaySignaturePublicKey", kids["receiverGatewaySignaturePublicKey"], own.key.public.kid),
     )
     for name, found, value in expected:
         if found != value:
             raise Refused(f"invalid {name}", code=satp_code("1.1", name), field=name, expected=value, found=found)
     _verify_capabilities(proposal, able)
+
+
+def verify_own_proposal(proposal: TransferProposal, own: Identity, known: Container[str]) -> None:
+    """Misuse for a proposal that a sender cannot stand for: another network or key, or a peer it does not know."""
+    claim = proposal.transferInitClaim
+    try:
+        kid = PublicKey.from_jwk(claim.senderGatewaySignaturePublicKey).kid
+    except Refused as refusal:
+        raise Misuse(f"senderGatewaySignaturePublicKey: {refusal}") from refusal
+    wanted = {
+        "senderGatewayNetworkId": (claim.senderGatewayNetworkId, own.network_id),
+        "senderGatewaySignaturePublicKey": (kid, own.key.public.kid),
+        "recipientGatewayId": (claim.recipientGatewayId in known, True),
+    }
+    for name, (found, value) in wanted.items():
+        if found != value:
+            raise Misuse(f"{name} in the proposal does not fit {own.gateway_id}: expected {value}, found {found}")
 
 
 def _read_keys(proposal: TransferProposal) -> dict[str, str]:

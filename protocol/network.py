@@ -34,10 +34,10 @@ from protocol.errors import Misuse
 from protocol.example import CLAIM, make_proposal
 from protocol.faults import CrashPoint, GatewayGone, Tripwire, WatchedLog, WatchedNetwork
 from protocol.gateway import Gateway, Outgoing
-from protocol.journal import Identity
 from protocol.ledger import Ledger, rfc3339
 from protocol.log import LogEntry
 from protocol.messages.satp import short_name
+from protocol.negotiation import Identity
 from protocol.objects import History
 from protocol.rules import Rules
 from protocol.session import Session
@@ -339,9 +339,10 @@ class World:
         return gateway
 
     def _known(self, role: Role) -> list[Session]:
-        """The sessions of this World that the gateway knows."""
+        """The sessions of this World that the gateway knows and can read."""
         gateway = self._gateway(role)
-        return [found for found in map(gateway.find_session, self.sessions) if found is not None]
+        readable = (name for name in self.sessions if name not in gateway.damaged)
+        return [found for found in map(gateway.find_session, readable) if found is not None]
 
     def _is_done(self, until: str | None, of: str | None) -> bool:
         if until is None:

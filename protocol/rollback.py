@@ -15,7 +15,7 @@ never the decision: a sender that wanted to back out and finds the asset burned 
 from __future__ import annotations
 
 from protocol.errors import INVALID_MESSAGE_TYPE, Refused
-from protocol.journal import Journal
+from protocol.journal import Journal, Work
 from protocol.ledger import Cancellation, LedgerRefused, PendingUntil
 from protocol.log import Operation
 from protocol.messages.satp import NAMESPACE, SessionAbort
@@ -32,23 +32,24 @@ class Rollback:
         self._journal = journal
         self._networks = networks
 
-    def back_out(self, session: Session, reason: str, code: str = "") -> bytes | None:
+    def back_out(self, session: Session, reason: str, code: str = "") -> Work[bytes | None]:
         """Begin to back out, for `reason` and with the draft's `code` if it has one. See `go_on` for the result."""
         payload: Json = {"backOut": {"reason": reason} | ({"code": code} if code else {})}
         self._journal.write(session, _row(session), Operation.INIT, payload)
-        return self.go_on(session)
+        return (yield from self.go_on(session))
 
-    def go_on(self, session: Session) -> bytes | None:
+    def go_on(self, session: Session) -> Work[bytes | None]:
         """Undo what is left to undo, then say so. Returns the abort message.
 
         None if the peer said it first, if the network allows no early unlock (try again later), or if the asset
         turns out to be burned: then `session.ending` is None again and the only way is forward.
         """
+        yield  # the intent must be durable before anything is cancelled or undone
         if self._find_burn(session):
             return None
         while (undo := session.next_undo) is not None:
             try:
-                self._take_back(session, undo)
+                yield from self._take_back(session, undo)
             except PendingUntil:
                 return None
             except LedgerRefused as refusal:
@@ -72,7 +73,7 @@ class Rollback:
         self._journal.write(session, _row(session), Operation.FAIL, {"goesOn": "the asset is burned"})
         return True
 
-    def _take_back(self, session: Session, undo: Row) -> None:
+    def _take_back(self, session: Session, undo: Row) -> Work[None]:
         """One own action: cancelled if it has not happened, else undone, unless something else ended it already."""
         network, journal = self._journal.network, self._journal
         row = find_row(undo.number.removesuffix("/undo"))
@@ -87,7 +88,7 @@ class Rollback:
         if end is not None:
             journal.write_receipt(session, undo, end)
         else:
-            journal.do(session, undo)
+            yield from journal.do(session, undo)
 
     def _write_cancellation(self, session: Session, row: Row, answer: Cancellation) -> None:
         payload = {"cancellation": answer.as_json(), "signed": answer.signed}
@@ -123,12 +124,12 @@ class Rollback:
         if session.is_prepared:
             session.verify_release(message.receipts, self._networks)
 
-    def follow(self, session: Session, signed: Signed, message: SessionAbort) -> bytes | None:
+    def follow(self, session: Session, signed: Signed, message: SessionAbort) -> Work[bytes | None]:
         """The peer has ended the session: keep its word, and undo what is ours."""
         why = {"reason": f"{session.peer}: {message.reason}"} | ({"code": message.code} if message.code else {})
         payload = {"message": signed.compact, "author": signed.signer, "backOut": why}
         self._journal.write(session, _row(session), Operation.DONE, payload)
-        return self.go_on(session)
+        return (yield from self.go_on(session))
 
 
 def _row(session: Session) -> Row:

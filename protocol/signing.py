@@ -3,7 +3,13 @@
 Every message is a compact JWS (RFC 7515) over canonical JSON, with `alg` and `kid` in the protected
 header; `kid` is the RFC 7638 thumbprint of the key. SATP 5.2 asks for ECDSA with P-256 and SHA-256,
 which is ES256. Signatures are deterministic (RFC 6979): the same message has the same bytes wherever
-it is signed, which is what lets documentation be compared byte by byte.
+it is signed, which is what lets documentation be compared byte by byte. LIP-1 asks for EdDSA with Ed25519,
+which is deterministic by itself. A response of LIP-1 also carries the digest of its request in the protected
+header (ours; LIP-1 signs only the cid): without it a response is no evidence of what was answered. And
+every message of LIP-1 may name the memory of its author, which changes when a database is lost.
+
+A lost key is replaced by a statement of the same owner with a higher serial number. The old key still
+verifies what was signed with it; whether it may sign anything new is for the protocol to say.
 
 Lab keys are computed from a seed that everybody can read. They carry `"lab": true` in their JWK, and
 `refuse_lab_key` is what anything that opens a real socket must call first.
@@ -14,23 +20,27 @@ Verification is over the bytes received, never over a re-encoding of them.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.jwa import ESAlgorithm, JWSAlgModel
-from joserfc.jwk import ECKey
+from joserfc.jwa import EdDSAAlgorithm, ESAlgorithm, JWSAlgModel
+from joserfc.jwk import ECKey, OKPKey
 from joserfc.jws import CompactSignature, JWSRegistry
+from joserfc.registry import HeaderParameter
 
 from protocol.errors import Misuse, Refused
 from protocol.objects import Json, canonical, digest, parse
 
+REQUEST_DIGEST, MEMORY = "request_digest", "memory"
+DIGEST = re.compile("[0-9a-f]{64}")
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -40,6 +50,12 @@ class BadSignature(Refused):
 
 class NotSigned(Refused):
     """Bytes that are not a compact JWS over canonical JSON at all."""
+
+
+class BadPayload(NotSigned):
+    """The signature is good, but what was signed is not a canonical JSON object. `payload` is what it was."""
+
+    payload: bytes = b""
 
 
 class DeterministicES256(ESAlgorithm):
@@ -54,36 +70,60 @@ class DeterministicES256(ESAlgorithm):
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
+class Ed25519(EdDSAAlgorithm):
+    """EdDSA as LIP-1 writes it; RFC 9864 would call the algorithm Ed25519, and the only key accepted is one of that."""
+
+    security_warning = ""  # the library's reminder of RFC 9864; the curve is checked with the key
+
+
+def _validate_digest(value: object) -> None:
+    if not isinstance(value, str) or not DIGEST.fullmatch(value):
+        raise ValueError("must be a SHA-256 digest in lower-case hex")
+
+
 class Registry(JWSRegistry):
     """The algorithms of this project, in one place; a header that names another one is refused."""
 
     max_payload_length = 4_000_000  # recovery messages carry whole histories
 
     def __init__(self) -> None:
-        super().__init__()
-        self.algorithms: dict[str, JWSAlgModel] = {"ES256": DeterministicES256()}
+        super().__init__(
+            {
+                REQUEST_DIGEST: HeaderParameter("Digest of the request", _validate_digest),
+                MEMORY: HeaderParameter("Which memory of its author this was written from", "str"),
+            }
+        )
+        self.algorithms: dict[str, JWSAlgModel] = {"ES256": DeterministicES256(), "EdDSA": Ed25519()}
         self.recommended = list(self.algorithms)
 
 
 _REGISTRY = Registry()
 
 
+_MEMBERS = {"P-256": ("crv", "kty", "x", "y"), "Ed25519": ("crv", "kty", "x")}
+_ALGORITHMS = {"P-256": "ES256", "Ed25519": "EdDSA"}
+Key = ECKey | OKPKey
+
+
 @dataclass(frozen=True)
 class PublicKey:
     """A party's verification key."""
 
-    key: ECKey
+    key: Key
     is_lab: bool = False
 
     @classmethod
     def from_jwk(cls, jwk: Mapping[str, Any]) -> PublicKey:
-        """Refused unless it is a public EC key on P-256; a private key that strayed in here is refused too."""
-        if not isinstance(jwk, Mapping) or jwk.get("kty") != "EC" or jwk.get("crv") != "P-256" or "d" in jwk:
-            raise Refused("not the JWK of a public P-256 key (RFC 7517)")
+        """Refused unless it is a public key on P-256 or Ed25519; a private key that strayed in here is refused too."""
+        curve = (jwk.get("kty"), jwk.get("crv")) if isinstance(jwk, Mapping) else None
+        if curve not in (("EC", "P-256"), ("OKP", "Ed25519")) or "d" in jwk:
+            raise Refused("not the JWK of a public P-256 key or public Ed25519 key (RFC 7517)")
+        members = {name: jwk.get(name, "") for name in _MEMBERS[jwk["crv"]]}
         try:
-            return cls(ECKey.import_key({name: jwk[name] for name in ("kty", "crv", "x", "y")}), jwk.get("lab") is True)
+            key = ECKey.import_key(members) if jwk["kty"] == "EC" else OKPKey.import_key(members)
         except (JoseError, ValueError, KeyError, TypeError) as error:
-            raise Refused(f"not the JWK of a public P-256 key (RFC 7517): {error}") from error
+            raise Refused(f"not the JWK of a public P-256 key or public Ed25519 key (RFC 7517): {error}") from error
+        return cls(key, jwk.get("lab") is True)
 
     @cached_property
     def kid(self) -> str:
@@ -91,9 +131,13 @@ class PublicKey:
         return self.key.thumbprint()
 
     @cached_property
+    def algorithm(self) -> str:
+        return _ALGORITHMS[self.key.curve_name]
+
+    @cached_property
     def jwk(self) -> Json:
         members = self.key.as_dict(private=False)
-        jwk = {name: members[name] for name in ("crv", "kty", "x", "y")}
+        jwk = {name: members[name] for name in _MEMBERS[self.key.curve_name]}
         return {**jwk, "lab": True} if self.is_lab else jwk
 
 
@@ -102,36 +146,54 @@ class KeyPair:
     """A party's signing key. `name` is whose it is, for people."""
 
     name: str
-    key: ECKey = field(repr=False)
+    key: Key = field(repr=False)
     is_lab: bool = False
 
     @classmethod
     def lab(cls, name: str, seed: str) -> KeyPair:
-        """The key that everybody computes from the same seed and name. For the lab only."""
-        secret = int.from_bytes(
-            hashlib.sha512(f"lab key|{seed}|{name}".encode(errors="surrogateescape")).digest(), "big"
-        )
+        """The P-256 key that everybody computes from the same seed and name. For the lab only."""
+        secret = int.from_bytes(_lab_secret(name, seed), "big")
         private = ec.derive_private_key(secret % (P256_ORDER - 1) + 1, ec.SECP256R1())
-        pem = private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return cls(name, ECKey.import_key(pem), is_lab=True)
+        return cls(name, ECKey.import_key(_to_pem(private)), is_lab=True)
+
+    @classmethod
+    def lab_ed25519(cls, name: str, seed: str) -> KeyPair:
+        """The same for Ed25519. For the lab only."""
+        private = ed25519.Ed25519PrivateKey.from_private_bytes(_lab_secret(name, seed)[:32])
+        return cls(name, OKPKey.import_key(_to_pem(private)), is_lab=True)
 
     @classmethod
     def generate(cls, name: str) -> KeyPair:
         return cls(name, ECKey.generate_key("P-256", private=True))
 
+    @classmethod
+    def generate_ed25519(cls, name: str) -> KeyPair:
+        return cls(name, OKPKey.generate_key("Ed25519", private=True))
+
     @cached_property
     def public(self) -> PublicKey:
-        return PublicKey(ECKey.import_key(self.key.as_dict(private=False)), self.is_lab)
+        return PublicKey(type(self.key).import_key(self.key.as_dict(private=False)), self.is_lab)
 
     @cached_property
     def _header(self) -> dict[str, Any]:
-        return {"alg": "ES256", "kid": self.public.kid}
+        return {"alg": self.public.algorithm, "kid": self.public.kid}
 
-    def sign(self, payload: Json) -> str:
-        """A compact JWS over the canonical bytes of `payload`."""
-        return jws.serialize_compact(self._header, canonical(payload), self.key, registry=_REGISTRY)
+    def sign(self, payload: Json, **header: str) -> str:
+        """A compact JWS over the canonical bytes of `payload`; `header` is added to the protected header."""
+        return self.sign_canonical(canonical(payload), **header)
+
+    def sign_canonical(self, payload: bytes, **header: str) -> str:
+        """The same where the canonical bytes are at hand."""
+        return jws.serialize_compact({**self._header, **header}, payload, self.key, registry=_REGISTRY)
+
+
+def _lab_secret(name: str, seed: str) -> bytes:
+    return hashlib.sha512(f"lab key|{seed}|{name}".encode(errors="surrogateescape")).digest()
+
+
+def _to_pem(private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return private.private_bytes(encoding, form, serialization.NoEncryption())
 
 
 def refuse_lab_key(key: KeyPair | PublicKey) -> None:
@@ -149,6 +211,8 @@ class Signed:
     kid: str
     payload: Json = field(hash=False)
     digest: str
+    request_digest: str | None = None
+    memory: str | None = None
 
     def __repr__(self) -> str:
         return f"{self.payload.get('messageType', 'payload')} signed by {self.signer}, digest {self.digest[:8]}"
@@ -159,6 +223,9 @@ class KeyRing:
 
     def __init__(self, keys: Iterable[tuple[str, PublicKey]]) -> None:
         self._by_kid = {key.kid: (owner, key) for owner, key in keys}
+
+    def add(self, owner: str, key: PublicKey) -> None:
+        self._by_kid[key.kid] = (owner, key)
 
     @property
     def owners(self) -> set[str]:
@@ -180,8 +247,12 @@ class KeyRing:
         try:
             payload = parse(signature.payload)
         except Refused as error:
-            raise NotSigned(error.reason, found=error.found) from error
-        return Signed(_as_text(compact), owner, key.kid, payload, digest(signature.payload))
+            refusal = BadPayload(error.reason, found=error.found, field=error.field)
+            refusal.payload = signature.payload
+            raise refusal from error
+        header = signature.headers()
+        of, memory = header.get(REQUEST_DIGEST), header.get(MEMORY)
+        return Signed(_as_text(compact), owner, key.kid, payload, digest(signature.payload), of, memory)
 
 
 def extract(compact: bytes | str) -> CompactSignature:
@@ -205,3 +276,28 @@ def read_payload(compact: bytes | str) -> Json:
 
 def _as_text(compact: bytes | str) -> str:
     return compact if isinstance(compact, str) else compact.decode("ascii")
+
+
+@dataclass(frozen=True)
+class KeyStatement:
+    """What an owner says about one of its parties: this is its signing key from now on."""
+
+    party: str
+    serial: int
+    key: PublicKey
+
+
+def state_key(owner: KeyPair, party: str, key: PublicKey, serial: int) -> str:
+    """The owner's signed statement that `key` signs for `party`; of two statements the higher serial holds."""
+    return owner.sign({"_ObjectType": "KeyStatement", "party": party, "serial": serial, "key": key.jwk})
+
+
+def verify_key_statement(statement: str, owner: PublicKey, party: str) -> KeyStatement:
+    """Refused unless this owner made it, about this party."""
+    said = KeyRing([("the owner", owner)]).verify(statement).payload
+    if said.get("_ObjectType") != "KeyStatement" or said.get("party") != party:
+        raise Refused("not a statement about a key of this party", expected=party, found=said.get("party"))
+    serial, jwk = said.get("serial"), said.get("key")
+    if not isinstance(serial, int) or isinstance(serial, bool) or serial < 1 or not isinstance(jwk, dict):
+        raise Refused("the statement has no serial number, or no key", field="serial")
+    return KeyStatement(party, serial, PublicKey.from_jwk(jwk))

@@ -307,6 +307,14 @@ def write_error(data: bytes, refusal: Refused, now: str) -> Json:
     }
 
 
+def peek_session(data: bytes) -> str:
+    """The session that these bytes speak of; nothing is verified."""
+    try:
+        return str(read_payload(data).get("sessionId"))
+    except Refused:
+        return ""
+
+
 def is_error(data: bytes) -> bool:
     """Whether these bytes say of themselves that they are an error; nothing is verified."""
     try:

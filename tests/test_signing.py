@@ -1,0 +1,84 @@
+"""Keys of both kinds, the protected header, and what is no signature."""
+
+import base64
+import json
+import warnings
+
+import pytest
+
+from protocol.errors import Misuse, Refused
+from protocol.signing import BadPayload, BadSignature, KeyPair, KeyRing, NotSigned, PublicKey, extract, refuse_lab_key
+
+PAIRS = [KeyPair.lab("A", "x"), KeyPair.lab_ed25519("A", "x")]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=["ES256", "EdDSA"])
+def test_a_signature_is_deterministic_and_verifies(pair: KeyPair) -> None:
+    ring = KeyRing([("A", pair.public)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        signed = pair.sign({"b": 1, "a": 2}, request_digest="0" * 64, memory="m")
+        verified = ring.verify(signed)
+    assert pair.sign({"a": 2, "b": 1}, request_digest="0" * 64, memory="m") == signed
+    assert (verified.signer, verified.request_digest, verified.memory) == ("A", "0" * 64, "m")
+    assert extract(signed).headers()["alg"] == pair.public.algorithm
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=["ES256", "EdDSA"])
+def test_a_public_key_survives_its_jwk_and_a_private_one_is_refused(pair: KeyPair) -> None:
+    assert PublicKey.from_jwk(pair.public.jwk).kid == pair.public.kid
+    with pytest.raises(Refused):
+        PublicKey.from_jwk({**pair.public.jwk, "d": "x"})
+    with pytest.raises(Refused):
+        PublicKey.from_jwk({**pair.public.jwk, "x": "!"})
+    with pytest.raises(Refused):
+        PublicKey.from_jwk({**pair.public.jwk, "crv": "X25519"})
+    with pytest.raises(Misuse):
+        refuse_lab_key(pair)
+
+
+def forge(pair: KeyPair, **header: object) -> str:
+    """A good signature under another header."""
+    first, payload, signature = pair.sign({"a": 1}).split(".")
+    old = json.loads(base64.urlsafe_b64decode(first + "=="))
+    new = base64.urlsafe_b64encode(json.dumps({**old, **header}).encode()).decode().rstrip("=")
+    return f"{new}.{payload}.{signature}"
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=["ES256", "EdDSA"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"alg": "none"},
+        {"alg": "HS256"},
+        {"alg": "ES256"},
+        {"alg": "EdDSA"},
+        {"kid": "other"},
+        {"kid": 5},
+        {"surprise": 1},
+        {"request_digest": "x"},
+        {"memory": 5},
+        {"crit": ["x"]},
+        {"b64": False},
+    ],
+)
+def test_another_header_is_refused(pair: KeyPair, header: dict[str, object]) -> None:
+    ring = KeyRing([("A", key.public) for key in PAIRS])
+    with pytest.raises((BadSignature, NotSigned)):
+        ring.verify(forge(pair, **header))
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=["ES256", "EdDSA"])
+def test_a_changed_byte_anywhere_is_refused(pair: KeyPair) -> None:
+    ring, signed = KeyRing([("A", pair.public)]), pair.sign({"text": "x"})
+    for place in range(0, len(signed), 3):
+        other = signed[:place] + ("A" if signed[place] != "A" else "B") + signed[place + 1 :]
+        with pytest.raises(Refused):
+            ring.verify(other)
+
+
+def test_a_good_signature_over_something_else_than_canonical_json_says_what_it_was() -> None:
+    pair = PAIRS[1]
+    with pytest.raises(BadPayload) as refusal:
+        KeyRing([("A", pair.public)]).verify(pair.sign_canonical(b'{"b":1,"a":2}'))
+    assert refusal.value.payload == b'{"b":1,"a":2}' and refusal.value.field == "a"

@@ -34,6 +34,7 @@ The contents page. A module imports only modules above it, so the package reads 
     example             the transfer that every notebook moves: the draft's own
     faults              where a gateway can be made to crash
     network             World: two gateways, two networks, the link between, a clock
+    views               a transfer to be looked at: messages, log entries and ledgers, step by step
     diagrams            a trace as SVG, Mermaid text and ASCII figure
 
 `python -m protocol` plays a crash in a terminal.

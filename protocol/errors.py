@@ -186,9 +186,9 @@ INSUFFICIENT_PERMISSIONS = "err_0.1.2"
 BAD_SIGNATURE = "err_0.1.3"
 
 
+_BY_STEP_AND_FIELD = {(entry.step, entry.subject): entry.code for entry in reversed(SATP_CODES.values())}
+
+
 def satp_code(step: str, field: str) -> str:
     """The code of SATP 11.4 for a wrong `field` in the message of `step`; the general one where the draft has none."""
-    for entry in SATP_CODES.values():
-        if entry.step == step and entry.subject == field:
-            return entry.code
-    return INVALID_MESSAGE_TYPE
+    return _BY_STEP_AND_FIELD.get((step, field), INVALID_MESSAGE_TYPE)

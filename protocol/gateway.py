@@ -108,7 +108,7 @@ class Gateway:
             return self.identity.key.sign(write_error(data, refusal, self._journal.now)).encode()
         if row is None:
             return (yield from self._on_special(session, signed, message))
-        self._journal.write(session, row, Operation.DONE, _as_evidence(signed), closes=row is LAST)
+        self._journal.write(session, row, Operation.DONE, _as_evidence(signed), signed=signed, closes=row is LAST)
         return (yield from self._go_on(session))
 
     def _verify(self, data: bytes) -> tuple[Signed, AnyMessage]:
@@ -248,10 +248,10 @@ class Gateway:
             raise Misuse(f"session {message.sessionId} exists; a new transfer needs a new sessionId")
         verify_own_proposal(message, self.identity, self._peers.owners)
         session = Session(message.sessionId, self.id)
-        compact = self.identity.key.sign(write_message(message))
-        self._journal.write(session, FIRST, Operation.INIT, {"message": compact, "author": self.id})
+        signed = self._journal.sign(write_message(message))
+        self._journal.write(session, FIRST, Operation.INIT, _as_evidence(signed), signed=signed)
         yield
-        return Outgoing(session.peer, compact.encode())
+        return Outgoing(session.peer, signed.compact.encode())
 
     def abort(self, session_id: str, reason: str) -> list[Outgoing]:
         """End a session on the application's wish (SATP 11.1). Misuse where this gateway may not decide that alone."""

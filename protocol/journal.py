@@ -26,10 +26,10 @@ from protocol.ledger import Cancellation, LedgerRefused, Order, PendingUntil, Re
 from protocol.log import BrokenChain, LogEntry, LogStorage, Operation
 from protocol.messages.satp import VERSION
 from protocol.negotiation import Identity
-from protocol.objects import Json, digest
+from protocol.objects import Json, canonical, digest
 from protocol.rules import Rules
 from protocol.session import Session
-from protocol.signing import read_payload
+from protocol.signing import Signed
 from protocol.steps import LAST, Role, Row
 
 T = TypeVar("T")
@@ -139,12 +139,21 @@ class Journal:
         except StopIteration as end:
             results[place] = end.value
 
-    def write(self, session: Session, row: Row, operation: Operation, payload: Json, *, closes: bool = False) -> None:
-        """One entry: durable first, then part of what we know."""
+    def write(
+        self,
+        session: Session,
+        row: Row,
+        operation: Operation,
+        payload: Json,
+        *,
+        signed: Signed | None = None,
+        closes: bool = False,
+    ) -> None:
+        """One entry: in the log first, then part of what we know. `signed` is the message in it, if it is at hand."""
         entry = LogEntry(
             version=VERSION,
             sessionId=session.id,
-            contextId=session.context or read_payload(payload["message"])["transferContextId"],
+            contextId=session.context or (signed.payload["transferContextId"] if signed else ""),
             gatewayId=self.identity.gateway_id,
             sequenceNumber=session.length + 1,
             satpPhase=row.stage,
@@ -156,7 +165,7 @@ class Journal:
             lastEntryHash=session.last_hash,
         )
         self._log.writeLogEntry(entry, closes=closes)
-        session.apply(entry)
+        session.apply(entry, signed)
         self._sessions[session.id] = session
 
     def do(self, session: Session, row: Row) -> Work[Receipt]:
@@ -180,11 +189,16 @@ class Journal:
 
     def say(self, session: Session, row: Row) -> bytes:
         """The message of this row."""
-        compact = self.identity.key.sign(session.compute_payload(row, self.now))
+        signed = self.sign(session.compute_payload(row, self.now))
         operation = Operation.ACK if row.actor is Role.RECIPIENT else Operation.INIT  # a recipient only answers
-        content = {"message": compact, "author": self.identity.gateway_id}
-        self.write(session, row, operation, content, closes=row is LAST)
-        return compact.encode()
+        content = {"message": signed.compact, "author": signed.signer}
+        self.write(session, row, operation, content, signed=signed, closes=row is LAST)
+        return signed.compact.encode()
+
+    def sign(self, payload: Json) -> Signed:
+        """A message of our own."""
+        body, key = canonical(payload), self.identity.key
+        return Signed(key.sign_canonical(body), self.identity.gateway_id, key.public.kid, payload, digest(body))
 
     def ask(self, session: Session) -> None:
         """An action that was begun and has no outcome may have happened. Only the ledger knows."""

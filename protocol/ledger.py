@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from protocol.errors import Misuse, Refused
 from protocol.objects import Json
@@ -81,7 +82,7 @@ class Order:
     recordHash: str | None = None
 
     def as_json(self) -> Json:
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Receipt:
     signed: str = field(default="", repr=False)
 
     def as_json(self) -> Json:
-        return {name: value for name, value in asdict(self).items() if value is not None and name != "signed"}
+        return {name: value for name, value in vars(self).items() if value is not None and name != "signed"}
 
     def __repr__(self) -> str:
         return f"{self.action} {self.assetId[:8]} on {self.networkId} at height {self.height}"
@@ -149,6 +150,7 @@ ACTIONS: dict[str, tuple[frozenset[State | None], State]] = {
 LOCK_WORDS = {"burn": "burned", "unlock": "unlocked", "expire": "expired"}
 
 
+@lru_cache(maxsize=1024)
 def rfc3339(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -22,7 +22,7 @@ from protocol.ledger import Order, compute_hash_lock
 from protocol.log import LogEntry, Operation, compute_genesis
 from protocol.messages.satp import NAMESPACE, VERSION, AssertionClaim, Message, short_name
 from protocol.objects import History, Json, Version, digest
-from protocol.signing import KeyRing, Signed, read_payload
+from protocol.signing import KeyRing, Signed, read_payload, reread
 from protocol.steps import LAST, Role, Row, find_row, make_undo, next_row, rows_of
 
 NEVER = "9999-12-31T23:59:59Z"  # lockAssertionExpiration is REQUIRED (9.1); this is what a HASH_LOCK says
@@ -52,6 +52,7 @@ class Session:
     receipts: dict[str, Json] = field(default_factory=dict)
     message_of: dict[str, str] = field(default_factory=dict)
     peer_receipts: dict[str, Json] = field(default_factory=dict)
+    just_read: dict[str, Json] = field(default_factory=dict, repr=False)  # receipts, between verifying and logging them
     ending: Json | None = None
     abort: str | None = None
     own_abort: str | None = None
@@ -65,14 +66,14 @@ class Session:
 
     # ------------------------------------------------------------------ the fold
 
-    def apply(self, entry: LogEntry) -> None:
-        """Take one durable entry into account."""
+    def apply(self, entry: LogEntry, signed: Signed | None = None) -> None:
+        """Take one entry into account. `signed` is the message in it, where it has just been read or written."""
         payload = entry.payload
         if "message" in payload and entry.step == "abort":
             self.abort = payload["message"]
             self.own_abort = payload["message"] if payload["author"] == self.gateway_id else None
         elif "message" in payload and entry.operation is not Operation.FAIL:
-            self._apply_message(entry.step, payload["message"], payload["author"])
+            self._apply_message(entry.step, signed or reread(payload["message"], payload["author"]))
         if "order" in payload:
             self.begun[entry.step] = payload
         if "receipt" in payload:
@@ -89,17 +90,17 @@ class Session:
         self.is_ended = self.is_ended or payload.get("ended", False)
         self.length, self.last_hash = entry.sequenceNumber, entry.compute_hash()
 
-    def _apply_message(self, step: str, compact: str, author: str) -> None:
-        content = read_payload(compact)
+    def _apply_message(self, step: str, signed: Signed) -> None:
+        content, author = signed.payload, signed.signer
         if not self.proposal:
             self.proposal, self.context = content, content["transferContextId"]
             sender = self.claim["senderGatewayId"]
             self.role = Role.SENDER if sender == self.gateway_id else Role.RECIPIENT
         if step in CLAIMS and author != self.gateway_id:
-            self.peer_receipts[CLAIMS[step][3]] = read_payload(content[CLAIMS[step][2]]["receipt"])
-        name = digest(content)
-        self.history.append(Version(name, content.get("hashPrevMessage"), author, compact))
-        self.message_of[step] = name
+            compact = content[CLAIMS[step][2]]["receipt"]
+            self.peer_receipts[CLAIMS[step][3]] = self.just_read.pop(compact, None) or read_payload(compact)
+        self.history.append(Version(signed.digest, content.get("hashPrevMessage"), author, signed.compact))
+        self.message_of[step] = signed.digest
         self.done.add(step)
         self.parked = None  # the next message came after all
 
@@ -263,6 +264,7 @@ class Session:
                 code = "err_2.2.7" if (row.number, name) == ("2.2", "assetId") else code
                 words, field_path = f"{where}.{name} does not fit", f"{where}.{name}"
                 raise Refused(words, code=code, field=field_path, expected=value, found=receipt.get(name))
+        self.just_read = {claim.receipt: receipt}
         return receipt
 
     def _verify_expiration(self, expiration: str, receipt: Json, now: str) -> None:

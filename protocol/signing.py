@@ -23,7 +23,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -118,9 +118,8 @@ class PublicKey:
         curve = (jwk.get("kty"), jwk.get("crv")) if isinstance(jwk, Mapping) else None
         if curve not in (("EC", "P-256"), ("OKP", "Ed25519")) or "d" in jwk:
             raise Refused("not the JWK of a public P-256 key or public Ed25519 key (RFC 7517)")
-        members = {name: jwk.get(name, "") for name in _MEMBERS[jwk["crv"]]}
         try:
-            key = ECKey.import_key(members) if jwk["kty"] == "EC" else OKPKey.import_key(members)
+            key = _import_public(*((name, jwk.get(name, "")) for name in _MEMBERS[jwk["crv"]]))
         except (JoseError, ValueError, KeyError, TypeError) as error:
             raise Refused(f"not the JWK of a public P-256 key or public Ed25519 key (RFC 7517): {error}") from error
         return cls(key, jwk.get("lab") is True)
@@ -185,6 +184,13 @@ class KeyPair:
     def sign_canonical(self, payload: bytes, **header: str) -> str:
         """The same where the canonical bytes are at hand."""
         return jws.serialize_compact({**self._header, **header}, payload, self.key, registry=_REGISTRY)
+
+
+@lru_cache(maxsize=4096)
+def _import_public(*members: tuple[str, str]) -> Key:
+    """The same few gateways send the same few keys with every proposal."""
+    jwk: dict[str, str | list[str]] = dict(members)
+    return ECKey.import_key(jwk) if jwk["kty"] == "EC" else OKPKey.import_key(jwk)
 
 
 def _lab_secret(name: str, seed: str) -> bytes:
@@ -272,6 +278,12 @@ def extract(compact: bytes | str) -> CompactSignature:
 def read_payload(compact: bytes | str) -> Json:
     """The payload of a JWS whose signature was verified before, or that is only being shown."""
     return parse(bytes(extract(compact).payload))
+
+
+def reread(compact: str, signer: str) -> Signed:
+    """A JWS from the own log, whose signature was verified, or made, before it was written there."""
+    payload = bytes(extract(compact).payload)
+    return Signed(compact, signer, "", parse(payload), digest(payload))
 
 
 def _as_text(compact: bytes | str) -> str:

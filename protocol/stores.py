@@ -82,6 +82,7 @@ class SQLiteLog(LogStorage):
         self.path = Path(path)
         self._depth = 0
         self._written: set[str] = set()  # sessions with an entry in the transaction that is not yet committed
+        self._has_failed = False
         self._database = sqlite3.connect(self.path, isolation_level=None)
         with _reading("the file is no log"):
             self._database.execute("PRAGMA journal_mode = WAL")
@@ -89,7 +90,7 @@ class SQLiteLog(LogStorage):
             self._database.executescript(_SCHEMA)
 
     def writeLogEntry(self, entry: LogEntry, *, closes: bool = False) -> int:
-        with self._transaction():
+        with self._appending():
             execute = self._database.execute
             query = "SELECT length, last_hash, is_open FROM session WHERE id = ?"
             length, last_hash, is_open = execute(query, (entry.sessionId,)).fetchone() or (0, None, 1)
@@ -116,6 +117,23 @@ class SQLiteLog(LogStorage):
             yield
 
     @contextmanager
+    def _appending(self) -> Iterator[None]:
+        """One append: a transaction of its own, or part of the group's.
+
+        It compares before it writes, so a Conflict inside a group leaves nothing behind. If the store itself fails,
+        half an append may be there: then the whole group must fail, whoever caught the error.
+        """
+        if not self._depth:
+            with self._transaction():
+                yield
+            return
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._has_failed = True
+            raise StorageFailed(f"the store failed: {error}") from error
+
+    @contextmanager
     def _transaction(self) -> Iterator[None]:
         """All or nothing. The outermost one ends on the disk; one inside another can fail alone."""
         execute, name = self._database.execute, f"inner_{self._depth}"
@@ -126,8 +144,11 @@ class SQLiteLog(LogStorage):
                 yield
             finally:
                 self._depth -= 1
+            if self._has_failed and not self._depth:
+                raise StorageFailed("an append inside the group failed")
             execute(f"RELEASE {name}" if self._depth else "COMMIT")
         except BaseException as error:
+            self._has_failed = self._has_failed and self._depth > 0
             if _is_in_transaction(self._database):  # a full disk, or a crash inside, has ended it already
                 execute(f"ROLLBACK TO {name}" if self._depth else "ROLLBACK")
             if isinstance(error, sqlite3.Error):

@@ -8,6 +8,8 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +125,12 @@ def test_a_full_disk_fails_the_group_and_leaves_the_log_as_it_was(tmp_path: Path
     big = make_entry(2, chain[0].compute_hash(), payload={"order": "x" * 100_000})
     with pytest.raises(StorageFailed, match="full"), log.group():
         log.writeLogEntry(big)
+    with pytest.raises(StorageFailed), log.group():
+        with suppress(StorageFailed):  # whoever catches it inside cannot save the group
+            log.writeLogEntry(big)
+        log.writeLogEntry(make_chain(1, OTHER)[0])
     assert log.getLog(SESSION) == chain[:1]
+    assert log.getSessions() == [SESSION]
     log.writeLogEntry(chain[1])
     assert log.getLog(SESSION) == chain
     log.close()
@@ -481,3 +488,18 @@ def test_lines_are_imported_for_all_sessions_or_for_none(tmp_path: Path) -> None
     assert log.getSessions() == [SESSION]
     with pytest.raises(Misuse):
         log.getLogEntry(SESSION, 2)
+
+
+def test_a_group_in_which_the_store_failed_is_lost_whole_whoever_caught_it(tmp_path: Path) -> None:
+    """Half an append could be there: the row of the entry without the head of its session."""
+    log = SQLiteLog(tmp_path / "log.sqlite")
+    chain = make_chain(2)
+    log._database.execute("CREATE TRIGGER fail BEFORE INSERT ON session BEGIN SELECT RAISE(ABORT, 'disk'); END")
+    failed = pytest.raises(StorageFailed, match="an append inside the group failed")
+    with failed, log.group(), suppress(StorageFailed):
+        log.writeLogEntry(chain[0])
+    log._database.execute("DROP TRIGGER fail")
+    assert log.getLogLength(SESSION) == 0
+    log.writeLogEntry(chain[0])
+    assert log.getLog(SESSION) == chain[:1], "the next group begins afresh"
+    log.close()

@@ -9,7 +9,6 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 

@@ -121,12 +121,15 @@ class SQLiteLog(LogStorage):
         """One append: a transaction of its own, or part of the group's.
 
         It compares before it writes, so a Conflict inside a group leaves nothing behind. If the store itself fails,
-        half an append may be there: then the whole group must fail, whoever caught the error.
+        half an append may be there: then the whole group must fail, whoever caught the error. A full disk makes
+        SQLite end the transaction by itself, so anything written afterwards would be durable alone: nothing is.
         """
         if not self._depth:
             with self._transaction():
                 yield
             return
+        if self._has_failed:
+            raise StorageFailed("an append inside the group failed")
         try:
             yield
         except sqlite3.Error as error:

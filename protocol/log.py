@@ -35,13 +35,13 @@ from typing import Annotated, Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from protocol.errors import Fault, Misuse, ProtocolError, Refused
+from protocol.errors import Fault, Misuse, Refused
 from protocol.objects import Json, canonical, digest
 from protocol.signing import BadSignature, KeyPair, KeyRing
 from protocol.steps import LAST, describe_step
 
 LOCAL_CONSTANTS: Json = {"loggingProfile": "Local Store", "accessControlProfile": "GatewayOnly"}
-NOT_DURABLE = "inside a group nothing is durable yet: leave the group first, then act or send"
+NOT_DURABLE = "what this group wrote of session {} is not durable yet: leave the group first, then act or send"
 
 
 class Operation(StrEnum):
@@ -66,7 +66,7 @@ class Fork(Fault):
     """Two logs that have different entries at the same place: neither continues the other."""
 
 
-class StorageFailed(ProtocolError):
+class StorageFailed(Fault):
     """The store could not answer, and whether the entry is durable is not known. Append it again, then act (R42)."""
 
 
@@ -272,8 +272,9 @@ def getLogDiff(l1: Sequence[LogEntry], l2: Sequence[LogEntry]) -> list[LogEntry]
 
 
 def is_end(entry: LogEntry) -> bool:
-    """Whether a session has no more to do after this entry: the last row of TABLE 1 is done."""
-    return entry.step == LAST.number and entry.operation is not Operation.FAIL
+    """Whether a session has no more to do after this entry: the last row of TABLE 1 is done, or the way back ended."""
+    is_last = entry.step == LAST.number and entry.operation is not Operation.FAIL
+    return is_last or entry.payload.get("ended") is True
 
 
 # ------------------------------------------------------------------ the API
@@ -309,13 +310,13 @@ class LogStorage(Protocol):
     def group(self) -> AbstractContextManager[None]:
         """Ours: the appends inside become durable together when it ends, and not before.
 
-        So nothing may be sent, and no ledger may be asked to act, before it has ended. An exception inside
-        loses the whole group and nothing else; whoever took its entries into account reads the log again.
-        A group inside a group is part of the outer one.
+        So nothing may be sent, and no ledger asked to act, because of an entry whose group has not ended. An
+        exception inside loses the whole group and nothing else; whoever took its entries into account reads
+        the log again. A group inside a group is part of the outer one.
         """
 
-    def verify_durable(self) -> None:
-        """Ours: raise Misuse inside a group, where an append that returned is not durable yet."""
+    def verify_durable(self, session_id: str) -> None:
+        """Ours: raise Misuse while a group holds an entry of this session: it was appended and is not durable yet."""
 
     def getLastEntry(self, session_id: str) -> LogEntry | None:
         length = self.getLogLength(session_id)
@@ -403,6 +404,6 @@ class MemoryLog(LogStorage):
             if not was_closed:
                 self._closed.discard(session_id)
 
-    def verify_durable(self) -> None:
-        if self._depth:
-            raise Misuse(NOT_DURABLE)
+    def verify_durable(self, session_id: str) -> None:
+        if any(written == session_id for written, _ in self._undo):
+            raise Misuse(NOT_DURABLE.format(session_id))

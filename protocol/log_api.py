@@ -71,7 +71,7 @@ class LogStorageAPI:
         """Answer one request. `body` is parsed JSON. Never raises because of what the client sent."""
         try:
             return Response(200, {"success": True, "response_data": self._answer(method, path, body)})
-        except (Explained, StorageFailed) as refusal:
+        except Explained as refusal:
             status = next(status for kind, status in _STATUS if isinstance(refusal, kind))
             return Response(status, {"success": False, "response_data": _describe(refusal)})
 
@@ -158,9 +158,7 @@ def _read_log(body: Any) -> list[LogEntry]:
     return entries
 
 
-def _describe(refusal: Explained | StorageFailed) -> Json:
+def _describe(refusal: Explained) -> Json:
     """Reason and compared values, so that the client's engineer need not guess."""
-    if isinstance(refusal, StorageFailed):
-        return {"reason": str(refusal)}
     compared = {"field": refusal.field, "expected": refusal.expected, "found": refusal.found}
     return {"reason": refusal.reason} | {name: value for name, value in compared.items() if value is not None}

@@ -173,8 +173,8 @@ class NotaryLog(LogStorage):
     def _publish(self, entry: LogEntry) -> None:
         self._notary.publish(self._key.sign(make_record(entry)))
 
-    def verify_durable(self) -> None:
-        self._log.verify_durable()
+    def verify_durable(self, session_id: str) -> None:
+        self._log.verify_durable(session_id)
 
     def getLogEntry(self, session_id: str, number: int) -> LogEntry:
         return self._log.getLogEntry(session_id, number)

@@ -82,6 +82,7 @@ class SQLiteLog(LogStorage):
         self.path = Path(path)
         self._depth = 0
         self._has_failed = False
+        self._written: set[str] = set()  # sessions with an entry in the transaction that is not yet committed
         self._database = sqlite3.connect(self.path, isolation_level=None)
         with _reading("the file is no log"):
             self._database.execute("PRAGMA journal_mode = WAL")
@@ -96,6 +97,7 @@ class SQLiteLog(LogStorage):
             if entry.sequenceNumber <= length and self._is_stored(entry):
                 return entry.sequenceNumber
             verify_continues(entry, length, last_hash)
+            self._written.add(entry.sessionId)
             execute("INSERT INTO entry VALUES (?, ?, ?)", (entry.sessionId, length + 1, entry.canonical_bytes))
             execute(
                 "INSERT INTO session VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
@@ -152,10 +154,13 @@ class SQLiteLog(LogStorage):
             if isinstance(error, sqlite3.Error):
                 raise StorageFailed(f"the store failed: {error}") from error
             raise
+        finally:
+            if not self._depth:
+                self._written.clear()
 
-    def verify_durable(self) -> None:
-        if self._depth:
-            raise Misuse(NOT_DURABLE)
+    def verify_durable(self, session_id: str) -> None:
+        if session_id in self._written:
+            raise Misuse(NOT_DURABLE.format(session_id))
 
     def getLogEntry(self, session_id: str, number: int) -> LogEntry:
         query = "SELECT body FROM entry WHERE session = ? AND number = ?"

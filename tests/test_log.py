@@ -121,7 +121,7 @@ def test_a_session_is_open_until_an_entry_closes_it(store: LogStorage) -> None:
 
 
 def test_the_same_append_again_is_answered_alike_and_written_once(store: LogStorage) -> None:
-    """R10: a writer that did not hear the answer asks again; FACTS of real disks: entries may be repeated."""
+    """R10: a writer that did not hear the answer asks again, and a disk may have kept what it reported as failed."""
     chain = make_chain(3)
     for entry in chain:
         store.writeLogEntry(entry)
@@ -330,13 +330,17 @@ def test_the_last_step_closes_the_session_of_an_updated_log(store: LogStorage) -
 
 def test_a_group_is_durable_when_it_ends_and_not_before(store: LogStorage) -> None:
     chain = make_chain(2)
-    store.verify_durable()
     with store.group():
         store.writeLogEntry(chain[0])
-        with pytest.raises(Misuse, match="leave the group first"):
-            store.verify_durable()
-    store.verify_durable()
+        store.verify_durable(OTHER)
+        with pytest.raises(Misuse, match=f"of session {SESSION} is not durable yet: leave the group first"):
+            store.verify_durable(SESSION)
+    store.verify_durable(SESSION)
     assert store.getLog(SESSION) == chain[:1]
+    with store.group():
+        store.verify_durable(SESSION)
+    store.writeLogEntry(chain[1])
+    store.verify_durable(SESSION)
 
 
 def test_a_failed_group_is_lost_whole_and_nothing_else_is(store: LogStorage) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import Refused
+from protocol.errors import Misuse, Refused
 from protocol.log import Conflict, LogEntry, LogStorage, MemoryLog, verify_chain
 from protocol.notary import STORAGE_MODES, Finding, Notary, NotaryLog, make_record
 from protocol.objects import digest
@@ -50,7 +50,7 @@ def test_a_log_is_proved_whole_changed_or_shortened(inner: LogStorage, notary: N
 
 
 def test_the_chain_alone_cannot_see_a_lost_tail_and_the_notary_can(inner: LogStorage, notary: Notary) -> None:
-    """FACTS of disks: a clean tail may be lost, and the hash chain of what is left is whole."""
+    """A clean tail may be lost with the disk, and the hash chain of what is left is whole."""
     NotaryLog(inner, notary, KEY).updateLog(SESSION, CHAIN)
     verify_chain(CHAIN[:-1])
     assert notary.prove(SESSION, "GW1", CHAIN[:-1]).finding is Finding.SHORTENED
@@ -78,6 +78,8 @@ def test_a_group_is_published_after_it_became_durable_or_never(inner: LogStorage
         log.writeLogEntry(CHAIN[0])
         log.writeLogEntry(CHAIN[1])
         assert notary.get_length(SESSION, "GW1") == 0
+        with pytest.raises(Misuse):
+            log.verify_durable(SESSION)
     assert notary.get_length(SESSION, "GW1") == 2
     with pytest.raises(KeyboardInterrupt), log.group():
         log.writeLogEntry(CHAIN[2])
@@ -139,7 +141,7 @@ def test_two_gateways_of_one_session_are_two_chains(notary: Notary) -> None:
 def test_the_rest_of_the_api_is_that_of_the_store(inner: LogStorage, notary: Notary) -> None:
     log = NotaryLog(inner, notary, KEY)
     assert log.updateLog(SESSION, CHAIN) == CHAIN
-    log.verify_durable()
+    log.verify_durable(SESSION)
     assert log.getLogDiff(SESSION, extend(CHAIN, 1)) == extend(CHAIN, 1)[5:]
     assert [log.getLastEntry(SESSION), log.getLogEntry(SESSION, 1)] == [CHAIN[4], CHAIN[0]]
     assert log.getSessions() == log.getOpenSessions() == [SESSION]

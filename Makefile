@@ -46,8 +46,10 @@ lock: .venv/base ## resolve the ranges of pyproject.toml anew into both requirem
 	$(LOCK) --extra book --custom-compile-command "make lock" -o requirements.txt
 	$(LOCK) --extra book --extra dev -c requirements.txt --custom-compile-command "make lock" -o requirements-dev.txt
 
-bench: .venv/dev ## how fast the engines are, beside what their signatures alone allow
+bench: .venv/dev ## how fast it is, beside what signatures, encoding and disk alone allow (some minutes)
 	@$(BIN)/python -m tools.bench
+	@$(BIN)/python -m tools.bench_transfers
+	@$(BIN)/python -m tools.bench_storage
 
 campaign: .venv/dev ## many more random schedules than `make test` runs: make campaign SCHEDULES=20000
 	SCHEDULES=$(or $(SCHEDULES),20000) $(BIN)/python -m pytest tests/test_channel_machine.py

@@ -42,11 +42,14 @@ class Explained(ProtocolError):
         self.expected = expected
         self.found = found
 
+    def in_words(self) -> str:
+        """Reason and compared values, without the code."""
+        if self.expected is None and self.found is None:
+            return self.reason
+        return f"{self.reason} (expected {self.expected}, found {self.found})"
+
     def __str__(self) -> str:
-        words = self.reason
-        if self.expected is not None or self.found is not None:
-            words += f" (expected {self.expected}, found {self.found})"
-        return f"{words} [{self.code}]" if self.code else words
+        return f"{self.in_words()} [{self.code}]" if self.code else self.in_words()
 
 
 class Refused(Explained):

@@ -63,12 +63,33 @@ KEY_HOLDERS = {  # whose lab key stands in which field of the claim
 }
 
 
+MIRRORED = (  # what changes places when the recipient of the example is the sender
+    ("verifiedOriginatorEntityId", "verifiedBeneficiaryEntityId"),
+    ("originatorPublicKey", "beneficiaryPublicKey"),
+    ("senderGatewaySignaturePublicKey", "receiverGatewaySignaturePublicKey"),
+    ("senderGatewayId", "recipientGatewayId"),
+    ("senderGatewayNetworkId", "recipientGatewayNetworkId"),
+    ("senderGatewayDeviceIdentityPublicKey", "receiverGatewayDeviceIdentityPublicKey"),
+    ("senderGatewayOwnerId", "receiverGatewayOwnerId"),
+)
+
+
 def make_proposal(
-    key_of: Callable[[str], KeyPair], ids: tuple[str, str, str] | None = None, lock_type: str | None = None
+    key_of: Callable[[str], KeyPair],
+    ids: tuple[str, str, str] | None = None,
+    lock_type: str | None = None,
+    *,
+    is_mirrored: bool = False,
 ) -> Json:
-    """The payload of 1.1. `ids` are asset, session and transfer context of another transfer of the same kind."""
+    """The payload of 1.1. `ids` are asset, session and transfer context of another transfer of the same kind.
+
+    Mirrored, it goes the other way: from Bob, through GW2, to Alice.
+    """
     claim = CLAIM | {field: key_of(holder).public.jwk for field, holder in KEY_HOLDERS.items()}
     capabilities = DRAFT_EXAMPLE["gatewayAndNetworkCapabilities"] | {"gatewaySupportedSignatureAlgorithms": ["ES256"]}
+    if is_mirrored:
+        for one, other in MIRRORED:
+            claim[one], claim[other] = claim[other], claim[one]
     if lock_type is not None:
         claim["networkLockType"] = capabilities["networkLockType"] = lock_type
     proposal = DRAFT_EXAMPLE | {"transferInitClaim": claim, "gatewayAndNetworkCapabilities": capabilities}

@@ -34,6 +34,11 @@ from protocol.rules import Rules
 from protocol.signing import KeyPair
 
 
+def shorten(asset_id: str) -> str:
+    """The first part of a UUID, or the whole of any other name."""
+    return asset_id[:8] if len(asset_id) == 36 and asset_id.count("-") == 4 else asset_id
+
+
 class State(StrEnum):
     """Where an asset stands in one network."""
 
@@ -56,7 +61,7 @@ class Asset:
     hash_lock: str | None = None
 
     def __repr__(self) -> str:
-        return f"{self.id[:8]} {self.state}, owner {self.owner}"
+        return f"{shorten(self.id)} {self.state}, owner {self.owner}"
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class Receipt:
         return {name: value for name, value in vars(self).items() if value is not None and name != "signed"}
 
     def __repr__(self) -> str:
-        return f"{self.action} {self.assetId[:8]} on {self.networkId} at height {self.height}"
+        return f"{self.action} {shorten(self.assetId)} on {self.networkId} at height {self.height}"
 
 
 @dataclass(frozen=True)

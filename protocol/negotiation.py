@@ -95,25 +95,18 @@ def _read_keys(proposal: TransferProposal) -> dict[str, str]:
 
 def _verify_capabilities(proposal: TransferProposal, able: Capabilities) -> None:
     claim, offered = proposal.transferInitClaim, proposal.gatewayAndNetworkCapabilities
-    is_timed = claim.networkLockType != "HASH_LOCK"
-    shortest = min(filter(None, [offered.networkLockExpirationTime, claim.assetLockExpirationTime]))
-    choices: tuple[tuple[str, object, object, bool], ...] = (
-        (
-            "gatewayDefaultSignatureAlgorithm",
-            offered.gatewayDefaultSignatureAlgorithm,
-            able.signature_algorithms,
-            offered.gatewayDefaultSignatureAlgorithm in able.signature_algorithms,
-        ),
-        ("networkLockType", claim.networkLockType, able.lock_types, claim.networkLockType in able.lock_types),
-        ("networkLockType", offered.networkLockType, able.lock_types, offered.networkLockType in able.lock_types),
-        (
-            "networkLockExpirationTime",
-            f"{shortest} s",
-            f"at least {able.shortest_lock_s} s",
-            shortest >= able.shortest_lock_s or not is_timed,
-        ),
-        ("gatewayTlsScheme", offered.gatewayTlsScheme, able.tls_schemes, offered.gatewayTlsScheme in able.tls_schemes),
+    choices = (
+        ("gatewayDefaultSignatureAlgorithm", offered.gatewayDefaultSignatureAlgorithm, able.signature_algorithms),
+        ("networkLockType", claim.networkLockType, able.lock_types),
+        ("networkLockType", offered.networkLockType, able.lock_types),
+        ("gatewayTlsScheme", offered.gatewayTlsScheme, able.tls_schemes),
     )
-    for name, found, wanted, fits in choices:
-        if not fits:
-            raise Refused(f"unsupported {name}", code=satp_code("1.1", name), field=name, expected=wanted, found=found)
+    for name, found, wanted in choices:
+        if found not in wanted:
+            code, words = satp_code("1.1", name), f"unsupported {name}"
+            raise Refused(words, code=code, field=name, expected=" or ".join(wanted), found=found)
+    lock_s = min(filter(None, [offered.networkLockExpirationTime, claim.assetLockExpirationTime]))
+    if claim.networkLockType != "HASH_LOCK" and lock_s < able.shortest_lock_s:
+        name, wanted_s = "networkLockExpirationTime", f"at least {able.shortest_lock_s} s"
+        code, words = satp_code("1.1", name), f"unsupported {name}"
+        raise Refused(words, code=code, field=name, expected=wanted_s, found=f"{lock_s} s")

@@ -157,21 +157,23 @@ class World:
 
     # ------------------------------------------------------------------ telling the story
 
-    def start(self, asset: str | None = None, *, lock_type: str | None = None) -> str:
-        """Issue the asset to its originator, let the sender propose the transfer; returns the session id.
+    def start(self, asset: str | None = None, *, by: str = Role.SENDER, lock_type: str | None = None) -> str:
+        """Issue the asset to its originator, let a gateway propose the transfer; returns the session id.
 
         Without `asset` it is the draft's own example, with the draft's ids; `lock_type` is another one than the
-        example's HASH_TIME_LOCK. An asset that network 1 has already is not issued again.
+        example's HASH_TIME_LOCK. `by="GW2"` goes the other way, from Bob to Alice: then GW2 is the sender of that
+        session. An asset that the network has already is not issued again.
         """
-        self._gateway(Role.SENDER)
-        is_another = asset is not None or bool(self.sessions)
+        side = self._side(by)
+        self._gateway(side.role)
+        is_another = asset is not None or bool(self.sessions) or side.role is Role.RECIPIENT
         ids = (asset or CLAIM["digitalAssetId"], self.make_id(), self.make_id()) if is_another else None
-        proposal = make_proposal(self.key, ids, lock_type)
+        proposal = make_proposal(self.key, ids, lock_type, is_mirrored=side.role is Role.RECIPIENT)
         claim = proposal["transferInitClaim"]
-        if not any(known.id == claim["digitalAssetId"] for known in self.origin.assets):
-            self.origin.issue(claim["digitalAssetId"], claim["verifiedOriginatorEntityId"])
+        if not any(known.id == claim["digitalAssetId"] for known in side.ledger.assets):
+            side.ledger.issue(claim["digitalAssetId"], claim["verifiedOriginatorEntityId"])
         self.sessions.append(proposal["sessionId"])
-        self._live(self._sides[Role.SENDER], lambda gateway: [gateway.start(proposal)])
+        self._live(side, lambda gateway: [gateway.start(proposal)])
         return str(proposal["sessionId"])
 
     def wait(self, seconds: int) -> None:
@@ -309,8 +311,9 @@ class World:
     def count_acts(self, who: str, step: str) -> int:
         """How many durable acts a gateway takes in a step: intent, action and outcome, or one entry for a message."""
         row = find_row(step)
+        goes_both_ways = len({each.role for each in self._known_everywhere(who)}) > 1
         if row.is_action:
-            return 3 if row.actor == self._side(who).role else 0
+            return 3 if row.actor == self._side(who).role or goes_both_ways else 0
         return 1
 
     def close(self) -> None:
@@ -338,6 +341,10 @@ class World:
             raise Misuse(f"{self._sides[role].id} is down; restart it first")
         return gateway
 
+    def _known_everywhere(self, who: str) -> list[Session]:
+        side = self._side(who)
+        return self._known(side.role) if side.gateway is not None else []
+
     def _known(self, role: Role) -> list[Session]:
         """The sessions of this World that the gateway knows and can read."""
         gateway = self._gateway(role)
@@ -348,9 +355,9 @@ class World:
         if until is None:
             return False
         row = find_row(until)
-        if self._sides[row.actor].gateway is None:
-            return False
-        return any(row.number in each.done for each in self._known(row.actor) if of in (None, each.id))
+        up = [role for role, side in self._sides.items() if side.gateway is not None]
+        sessions = (each for role in up for each in self._known(role) if of in (None, each.id))
+        return any(each.role is row.actor and row.number in each.done for each in sessions)
 
     def _compute_patience(self) -> int:
         return PATIENCE if all(side.gateway for side in self._sides.values()) else 1

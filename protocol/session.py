@@ -98,7 +98,8 @@ class Session:
             self.role = Role.SENDER if sender == self.gateway_id else Role.RECIPIENT
         if step in CLAIMS and author != self.gateway_id:
             compact = content[CLAIMS[step][2]]["receipt"]
-            self.peer_receipts[CLAIMS[step][3]] = self.just_read.pop(compact, None) or read_payload(compact)
+            known = self.just_read.get(compact)
+            self.peer_receipts[CLAIMS[step][3]] = known if known is not None else read_payload(compact)
         self.history.append(Version(signed.digest, content.get("hashPrevMessage"), author, signed.compact))
         self.message_of[step] = signed.digest
         self.done.add(step)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from protocol.errors import Misuse, Refused
-from protocol.ledger import Asset, Ledger, Order, Receipt, rfc3339
+from protocol.ledger import Asset, Ledger, Order, Receipt, rfc3339, shorten
 from protocol.log import LogEntry
 from protocol.messages.satp import NAMESPACE, parse_message, short_name, write_message
 from protocol.network import World
@@ -303,11 +303,11 @@ def _describe_receipt(receipt: Json) -> str:
     """A receipt's subject; what it says besides is in the claim itself."""
     until = f", until {receipt['expiry']}" if "expiry" in receipt else ""
     record = f", of {receipt['recordHash'][:8]}" if "recordHash" in receipt else ""
-    what = f"{receipt['action']} {receipt['assetId'][:8]}{record}{until}"
+    what = f"{receipt['action']} {shorten(receipt['assetId'])}{record}{until}"
     return f"network {receipt['networkId']}: {what}, height {receipt['height']}"
 
 
 def _describe_asset(asset: Asset) -> str:
     common = re.search(r"CN=([^,]+)", asset.owner)
     until = f", until {rfc3339(asset.expiry)}" if asset.expiry else ""
-    return f"{asset.id[:8]} {asset.state}, owner {common[1] if common else asset.owner}{until}"
+    return f"{shorten(asset.id)} {asset.state}, owner {common[1] if common else asset.owner}{until}"

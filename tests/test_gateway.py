@@ -187,6 +187,36 @@ def test_two_transfers_between_the_same_gateways(world: World) -> None:
     assert world.owners == [BOB, BOB]
 
 
+@pytest.mark.parametrize("who", Role)
+@pytest.mark.parametrize("number", range(1, 40, 3))
+def test_many_transfers_at_once_in_either_direction(who: Role, number: int, world: World) -> None:
+    """Each gateway is sender of some sessions and recipient of others, and crashes somewhere among all of them."""
+    there = [world.start(f"asset {n} of Alice") for n in range(3)]
+    back = [world.start(f"asset {n} of Bob", by="GW2") for n in range(3)]
+    world.crash(who, after=number)
+    world.run()
+    if world.trace.of(Crashed):
+        world.restart(who)
+    world.run()
+    assert world.is_at_rest
+    assert {world.recipient.session(name).role for name in there} == {Role.RECIPIENT}
+    assert {world.recipient.session(name).role for name in back} == {Role.SENDER}
+    for gateway in (world.sender, world.recipient):
+        assert all(gateway.session(name).next_row is None for name in there + back)
+    assert world.owners == [ALICE] * 3 + [BOB] * 3
+
+
+def test_there_and_back_again(world: World) -> None:
+    """The same asset leaves its network, and returns to it."""
+    world.start("the asset")
+    world.run()
+    assert world.owners == [BOB]
+    world.start("the asset", by="GW2")
+    world.run()
+    assert world.owners == [ALICE]
+    assert [asset.state for asset in world.destination.assets] == ["burned"]
+
+
 def test_what_happens_without_asking_and_without_a_ledger_that_acts_once() -> None:
     """Either rule alone is enough; without both the asset is minted twice."""
     minted = {}

@@ -304,7 +304,7 @@ def write_error(data: bytes, refusal: Refused, now: str) -> Json:
         "type": code.urn,
         "status": code.status,
         "title": code.description,
-        "detail": str(refusal)[:1000].encode(errors="replace").decode(),
+        "detail": refusal.in_words()[:1000].encode(errors="replace").decode(),
         "timestamp": now,
     }
 

@@ -176,6 +176,7 @@ class Journal:
             secret = {"preimage": preimage} if order.hashLock else {}
             self.write(session, row, Operation.EXEC, {"order": order.as_json()} | secret)
         yield  # what was written must be durable before the network acts
+        self.verify_durable(session)
         try:
             receipt = self.network.act(order)
         except PendingUntil:
@@ -186,6 +187,10 @@ class Journal:
             raise
         self.write_receipt(session, row, receipt)
         return receipt
+
+    def verify_durable(self, session: Session) -> None:
+        """No durable entry, no action (R42): Misuse if something this gateway knows of the session is not on disk."""
+        self._log.verify_durable(session.id)
 
     def say(self, session: Session, row: Row) -> bytes:
         """The message of this row."""

@@ -45,6 +45,7 @@ class Rollback:
         turns out to be burned: then `session.ending` is None again and the only way is forward.
         """
         yield  # the intent must be durable before anything is cancelled or undone
+        self._journal.verify_durable(session)
         if self._find_burn(session):
             return None
         while (undo := session.next_undo) is not None:

@@ -163,8 +163,10 @@ class Gateway:
         if session is None or signed.signer != session.peer or session.is_at_rest or session.ending:
             raise Unanswered("an error about no session of ours")
         last = session.compute_last_own_message()
-        if last is None or error.hashRefusedMessage != digest(last.encode()):
+        if last is None or error.hashPrevMessage != session.history.head:
             raise Unanswered("an error about no message that waits for an answer")
+        if error.hashRefusedMessage not in (None, digest(last.encode())):
+            raise Unanswered("an error about a copy of our message, not about what we sent")
         return session
 
     def _on_special(self, session: Session, signed: Signed, message: AnyMessage) -> Work[bytes | None]:

@@ -284,8 +284,8 @@ def test_a_network_that_cannot_mint_lets_the_recipient_end_it(world: World) -> N
 def make_error(world: World, about: str | None) -> bytes:
     """The recipient's error about the sender's last message."""
     error = read_payload(world.recipient.receive(b"hello") or b"")
-    refused = digest((about or "").encode())
-    return world.key("GW2").sign(error | {"hashRefusedMessage": refused, "sessionId": world.sessions[0]}).encode()
+    last = {"hashPrevMessage": world.sender.session(world.sessions[0]).history.head, "sessionId": world.sessions[0]}
+    return world.key("GW2").sign(error | last | {"hashRefusedMessage": digest((about or "").encode())}).encode()
 
 
 def test_the_peers_error_before_the_burn_lets_us_back_out(world: World) -> None:
@@ -381,7 +381,7 @@ def test_what_is_parked_goes_on_when_the_next_message_comes_after_all(world: Wor
     session = world.recipient.session(world.sessions[0])
     error = read_payload(world.sender.receive(b"hello") or b"")
     last = digest((session.compute_last_own_message() or "").encode())
-    error |= {"hashRefusedMessage": last, "sessionId": session.id}
+    error |= {"hashRefusedMessage": last, "hashPrevMessage": session.history.head, "sessionId": session.id}
     assert world.recipient.receive(world.key("GW1").sign(error).encode()) is None
     assert session.parked
     world.run()
@@ -394,7 +394,7 @@ def test_what_is_parked_ends_when_the_receipt_of_the_release_comes(world: World)
     session = world.recipient.session(world.sessions[0])
     error = read_payload(world.sender.receive(b"hello") or b"")
     last = digest((session.compute_last_own_message() or "").encode())
-    error |= {"hashRefusedMessage": last, "sessionId": session.id}
+    error |= {"hashRefusedMessage": last, "hashPrevMessage": session.history.head, "sessionId": session.id}
     world.recipient.receive(world.key("GW1").sign(error).encode())
     assert session.parked
     world.link.clear()
@@ -421,3 +421,13 @@ def test_an_outage_longer_than_the_lock_ends_one_way_or_the_other(
         check_transferred(world)
     else:
         check_ended(world)
+
+
+def test_an_error_of_a_peer_that_speaks_the_draft_alone_counts_too(world: World) -> None:
+    world.start()
+    world.run(until="2.2")
+    about = world.sender.session(world.sessions[0]).compute_last_own_message()
+    error = read_payload(make_error(world, about))
+    del error["hashRefusedMessage"]
+    assert world.sender.receive(world.key("GW2").sign(error).encode()) is not None
+    assert world.sender.session(world.sessions[0]).is_ended

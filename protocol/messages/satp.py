@@ -203,7 +203,7 @@ class ErrorMessage(Message):
 
     `hashPrevMessage` is the hash of the payload that caused the error. `hashRefusedMessage` is ours: the hash of the
     bytes that arrived. A payload can be copied under a damaged signature, and an error about that copy must not
-    count as an error about the message.
+    count as an error about the message. A peer that speaks the draft alone leaves it out.
     """
 
     messageType: Literal["urn:ietf:params:satp:core:msgtype:error-msg"]
@@ -215,7 +215,7 @@ class ErrorMessage(Message):
     instance: str | None = None
     prevMsgType: str | None = None
     hashPrevMessage: Sha256
-    hashRefusedMessage: Sha256
+    hashRefusedMessage: Sha256 | None = None
     timestamp: Time
 
 

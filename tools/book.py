@@ -65,12 +65,25 @@ def canonicalise(notebook: Any) -> str:
         if cell["cell_type"] == "code":
             executed += 1
             cell["execution_count"] = executed
+            cell["outputs"] = _join_streams(cell["outputs"])
             for output in cell["outputs"]:
                 if output["output_type"] == "execute_result":
                     output["execution_count"] = executed
                 if "metadata" in output:
                     output["metadata"] = {}
     return str(nbformat.writes(nbformat.from_dict(notebook))) + "\n"
+
+
+def _join_streams(outputs: list[Any]) -> list[Any]:
+    """What was printed arrives in as many pieces as the moment makes of it; on the page it is one."""
+    joined: list[Any] = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        if output["output_type"] == last.get("output_type") == "stream" and output["name"] == last["name"]:
+            last["text"] += output["text"]
+        else:
+            joined.append(output)
+    return joined
 
 
 def execute(path: Path, on_cell: Any = None) -> Any:

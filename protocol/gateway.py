@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 
 from protocol.errors import BAD_SIGNATURE, INVALID_MESSAGE_TYPE, Misuse, Refused, satp_code
 from protocol.journal import AssetNetwork, Journal, Work
@@ -84,14 +85,18 @@ class Gateway:
         return self._journal.run(self._corridor(data))
 
     def receive_all(self, messages: list[bytes]) -> list[bytes | None]:
-        """The same for many messages: those of different sessions share the flushes of the disk."""
+        """The same for many messages: those of different sessions share the flushes of the disk.
+
+        If the disk fails, nothing of the batch may be sent; the peers will ask again.
+        """
+        queues: dict[str, list[int]] = {}
+        for place, data in enumerate(messages):
+            queues.setdefault(peek_session(data), []).append(place)
         replies: dict[int, bytes | None] = {}
-        waiting = dict(enumerate(messages))
-        while waiting:
-            first = {peek_session(data): place for place, data in reversed(waiting.items())}
-            places = sorted(first.values())
-            works = [self._corridor(waiting.pop(place)) for place in places]
-            replies.update(zip(places, self._journal.run_together(works), strict=True))
+        for places in zip_longest(*queues.values()):
+            chosen = [place for place in places if place is not None]
+            works = [self._corridor(messages[place]) for place in chosen]
+            replies.update(zip(chosen, self._journal.run_together(works), strict=True))
         return [replies[place] for place in range(len(messages))]
 
     def _corridor(self, data: bytes) -> Work[bytes | None]:
@@ -174,7 +179,8 @@ class Gateway:
         if isinstance(message, ErrorMessage):
             return (yield from self._on_error(session, signed, message))
         if isinstance(message, SessionAbort):
-            return (yield from self._rollback.follow(session, signed, message))
+            data = yield from self._rollback.follow(session, signed, message)
+            return data if session.ending else (yield from self._go_on(session))
         if session.ending:
             return session.own_abort.encode() if session.own_abort else None
         if session.parked:
@@ -267,48 +273,42 @@ class Gateway:
         return self._address(session, self._journal.run(self._back_out(session, reason)))
 
     def on_time_out(self) -> list[Outgoing]:
-        """No answer came. Say the last word of every open session again; go on backing out; notice a lost lock.
+        """No answer came. Every open session goes on where it stands, and says its last word again.
 
-        A time-out decides nothing by itself: the network says whether the lock is over.
+        A time-out decides nothing by itself: the network says whether a lock is over or an action has happened.
         """
-        outgoing = []
-        for session in self._journal.find_open():
-            if session.is_at_rest:
-                continue
-            if session.ending:
-                data = self._journal.run(self._rollback.go_on(session))
-            elif self._has_lost_its_lock(session):
-                data = self._journal.run(self._back_out(session, "asset lock expired", "err_2.2.9"))
-            else:
-                last = session.compute_last_own_message()
-                data = last.encode() if last else None
-            outgoing += self._address(session, data)
-        return outgoing
-
-    def _has_lost_its_lock(self, session: Session) -> bool:
-        is_locked = session.role is Role.SENDER and "2.1" in session.done and "3.4" not in session.done
-        return is_locked and not self._is_lock_live(session)
+        return [outgoing for session in self._journal.find_open() for outgoing in self._resume(session)]
 
     def restart(self) -> list[Outgoing]:
-        """After a crash: read the log, ask the ledger about what was begun, go on, and say the last word again."""
-        outgoing = []
-        for session in self._journal.find_open():
-            if session.is_at_rest:
-                continue
-            data = self._journal.run(self._resume(session))
-            last = session.compute_last_own_message()
-            if data is None and last is not None and not session.ending:
-                data = last.encode()
-            outgoing += self._address(session, data)
-        return outgoing
+        """After a crash: read the log, ask the ledger about what was begun, go on, and say the last word again.
 
-    def _resume(self, session: Session) -> Work[bytes | None]:
+        The same as a time-out, on purpose: a gateway that was interrupted without a crash is in the same place.
+        """
+        return self.on_time_out()
+
+    def _resume(self, session: Session) -> list[Outgoing]:
+        if session.is_at_rest:
+            return []
+        data = self._journal.run(self._continue(session))
+        last = session.compute_last_own_message()
+        if data is None and last is not None and not (session.ending or session.is_at_rest):
+            data = last.encode()
+        return self._address(session, data)
+
+    def _continue(self, session: Session) -> Work[bytes | None]:
+        """Go on backing out if that was begun, else forward; a lock that is lost begins it."""
         if session.ending:
             data = yield from self._rollback.go_on(session)
             if session.ending:
                 return data
         self._journal.ask(session)
+        if self._has_lost_its_lock(session):
+            return (yield from self._back_out(session, "asset lock expired", "err_2.2.9"))
         return (yield from self._go_on(session))
+
+    def _has_lost_its_lock(self, session: Session) -> bool:
+        is_locked = session.role is Role.SENDER and "2.1" in session.done and "3.4" not in session.done
+        return is_locked and not self._is_lock_live(session)
 
     def _address(self, session: Session, data: bytes | None) -> list[Outgoing]:
         return [] if data is None else [Outgoing(session.peer, data)]

@@ -108,12 +108,18 @@ class Journal:
         return found
 
     def run(self, work: Work[T]) -> T:
-        """Work through it; every entry is durable as soon as it is written."""
+        """Work through it; every entry is durable as soon as it is written.
+
+        If the store fails, what it has is not known: then it is read again before anything else is done.
+        """
         while True:
             try:
                 next(work)
             except StopIteration as end:
                 return cast(T, end.value)
+            except BaseException:
+                self._sessions.clear()
+                raise
 
     def run_together(self, works: list[Work[T]]) -> list[T]:
         """Work through all of them, one flush of the disk for the entries that all of them wrote meanwhile.

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from protocol.errors import INVALID_MESSAGE_TYPE, Refused
 from protocol.journal import Journal, Work
-from protocol.ledger import Cancellation, LedgerRefused, PendingUntil
+from protocol.ledger import Cancellation, LedgerRefused, PendingUntil, Receipt
 from protocol.log import Operation
 from protocol.messages.satp import NAMESPACE, SessionAbort
 from protocol.objects import Json
@@ -54,8 +54,9 @@ class Rollback:
             except PendingUntil:
                 return None
             except LedgerRefused as refusal:
-                self._journal.write(session, undo, Operation.FAIL, {"parked": f"{undo.name} refused: {refusal}"})
-                return None
+                if self._find_end(session, undo) is None:
+                    self._journal.write(session, undo, Operation.FAIL, {"parked": f"{undo.name} refused: {refusal}"})
+                    return None
         if session.abort is not None:
             self._journal.write(session, _row(session), Operation.ACK, {"ended": True}, closes=True)
             return None
@@ -85,11 +86,15 @@ class Rollback:
                 self._write_cancellation(session, undo, answer)
                 return
             journal.write_receipt(session, row, answer)
-        end = network.end_of(operation_id)
+        end = self._find_end(session, undo)
         if end is not None:
             journal.write_receipt(session, undo, end)
         else:
             yield from journal.do(session, undo)
+
+    def _find_end(self, session: Session, undo: Row) -> Receipt | None:
+        """What ended the lock or the mint already. It may have ended between this question and the undoing."""
+        return self._journal.network.end_of(f"{session.id}/{undo.number.removesuffix('/undo')}")
 
     def _write_cancellation(self, session: Session, row: Row, answer: Cancellation) -> None:
         payload = {"cancellation": answer.as_json(), "signed": answer.signed}

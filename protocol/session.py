@@ -81,6 +81,7 @@ class Session:
         if "receipt" in payload or "cancellation" in payload:
             self.begun.pop(entry.step.removesuffix("/undo"), None)
             self.begun.pop(entry.step, None)
+        if "receipt" in payload or ("cancellation" in payload and entry.step.endswith("/undo")):
             self.done.add(entry.step)
         if "backOut" in payload:
             self.ending, self.parked = payload["backOut"], None

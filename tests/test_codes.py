@@ -90,7 +90,7 @@ def test_err_2_2_7_asset_not_found(world: World) -> None:
 
 
 def test_err_2_2_8_asset_already_locked(world: World) -> None:
-    """Found by the sender's own network; the code goes to the peer in the abort."""
+    """Found by the sender's own network; the code goes to the peer in the abort, which has no place for a status."""
     world.start("the asset")
     second = world.start("the asset")
     world.run()

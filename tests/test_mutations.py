@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from protocol.errors import SATP_CODES
 from protocol.messages.satp import NAMESPACE, ErrorMessage, parse_message
 from protocol.network import World
-from protocol.objects import Json
+from protocol.objects import Json, digest
 from protocol.signing import read_payload
 from protocol.steps import TABLE_1, Kind, Role, find_row
 from tests.test_bad_input import fingerprint, stop_before
@@ -60,8 +60,9 @@ def paths(value: Any, prefix: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 class Stage:
     """A world that waits for the message of one step, made again whenever an accepted message has moved it."""
 
-    def __init__(self, step: str) -> None:
+    def __init__(self, step: str, *, may_be_silent: bool = False) -> None:
         self.step = step
+        self.may_be_silent = may_be_silent or step == "3.9"  # accepted without an answer
         self.world: World | None = None
         self.renew()
 
@@ -80,8 +81,8 @@ class Stage:
         target, peer = (self.world.recipient, "GW1") if is_sender else (self.world.sender, "GW2")
         reply = target.receive(data)
         message = parse_message(read_payload(reply)) if reply else None
-        is_refused = reply is None or isinstance(message, ErrorMessage)
-        if is_refused and self.step != "3.9":
+        is_refused = isinstance(message, ErrorMessage) or (reply is None and not self.may_be_silent)
+        if is_refused:
             assert fingerprint(self.world) == self.before, f"a refused message of {peer} was written"
         elif fingerprint(self.world) != self.before:
             self.renew()
@@ -117,6 +118,75 @@ def test_a_changed_field(step: str) -> None:
         outcome = stage.receive(key.sign(payload).encode())
         if outcome == "accepted":
             assert set(place) & FREE.get(step, set()), f"{place} of {step} is not looked at"
+
+    check()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_added_field(step: str) -> None:
+    """In any object of the message, under any name: refused, or kept as it was signed."""
+    stage = Stage(step)
+    assert stage.world is not None
+    author = "GW1" if find_row(step).actor is Role.SENDER else "GW2"
+    key = stage.world.key(author)
+    original = read_payload(stage.data)
+    objects = [(), *(place for place in paths(original) if isinstance(look_up(original, place), dict))]
+
+    @EXAMPLES
+    @given(place=st.sampled_from(objects), name=TEXTS, value=VALUES)
+    def check(place: tuple[Any, ...], name: str, value: Any) -> None:
+        payload: Json = copy.deepcopy(original)
+        inner = look_up(payload, place)
+        if name in inner:
+            return
+        inner[name] = value
+        stage.receive(key.sign(payload).encode())
+
+    check()
+
+
+def look_up(value: Any, place: tuple[Any, ...]) -> Any:
+    for name in place:
+        value = value[name]
+    return value
+
+
+def make_special(stage: Stage, kind: str) -> Json:
+    """A right error, or a right abort, of GW2 to a sender that waits for 2.4."""
+    assert stage.world is not None
+    session = stage.world.sender.session(stage.world.sessions[0])
+    mine = [version for version in session.history if version.author == "GW2"]
+    common: Json = {"sessionId": session.id, "transferContextId": session.context, "timestamp": stage.world.now}
+    if kind == "abort":
+        abort = {"messageType": NAMESPACE + "session-abort-msg", "reason": "a reason", "receipts": []}
+        return common | abort | {"code": "err_2.2.8", "hashPrevMessage": mine[-1].name}
+    refusal = read_payload(stage.world.recipient.receive(b"hello") or b"")
+    last = digest((session.compute_last_own_message() or "").encode())
+    return refusal | common | {"hashPrevMessage": session.history.head, "hashRefusedMessage": last}
+
+
+@pytest.mark.parametrize("kind", ["error", "abort"])
+def test_a_changed_error_or_abort(kind: str) -> None:
+    """What is not quite right is refused or ignored; nothing is undone because of it."""
+    stage = Stage("2.4", may_be_silent=True)
+    assert stage.world is not None
+    key = stage.world.key("GW2")
+    original = make_special(stage, kind)
+    free = {"error": {"status", "title", "detail", "instance", "prevMsgType", "timestamp", "version", "type",
+                      "transferContextId", "hashRefusedMessage"},
+            "abort": {"reason", "code", "receipts", "timestamp"}}[kind]  # fmt: skip
+
+    @EXAMPLES
+    @given(name=st.sampled_from(sorted(original)), value=VALUES, remove=st.booleans())
+    def check(name: str, value: Any, remove: bool) -> None:
+        payload = {each: held for each, held in original.items() if each != name}
+        if not remove:
+            payload[name] = value
+        if payload == original:
+            return
+        outcome = stage.receive(key.sign(payload).encode())
+        if outcome == "accepted":
+            assert name in free, f"{name} of an {kind} is not looked at"
 
     check()
 

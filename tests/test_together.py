@@ -10,7 +10,7 @@ from protocol.ledger import Order, Receipt
 from protocol.network import InFlight, World
 from protocol.steps import Role
 from protocol.stores import SQLiteLog
-from tests.conftest import BOB
+from tests.conftest import ALICE, BOB
 
 SESSIONS = 3
 
@@ -33,6 +33,26 @@ def exchange(world: World) -> None:
 def start_many(world: World) -> None:
     for number in range(SESSIONS):
         world.start(f"asset {number}")
+
+
+def test_sessions_in_both_directions_share_the_flushes_too(world: World) -> None:
+    """In one batch a gateway is sender of some sessions and recipient of others."""
+    for number in range(SESSIONS):
+        world.start(f"asset {number} of Alice")
+        world.start(f"asset {number} of Bob", by="GW2")
+    exchange(world)
+    assert world.owners == [ALICE] * SESSIONS + [BOB] * SESSIONS
+    for who in Role:
+        assert all(world._gateway(who).session(session).next_row is None for session in world.sessions)
+
+
+def test_several_messages_of_one_session_in_one_batch(world: World) -> None:
+    """They are worked through one after the other; the repeated one gets the same bytes."""
+    world.start()
+    message = world.link.pop().data
+    replies = world.recipient.receive_all([message, b"hello", message])
+    assert replies[0] == replies[2] != replies[1]
+    assert len(world.log("recipient")) == 2
 
 
 def check_all_transferred(world: World) -> None:

@@ -7,6 +7,7 @@ The bound is measured in the same run, on the same machine, in the same process.
 cannot be left out of one transfer: eleven messages made canonical, signed, verified, parsed and validated;
 six receipts of the networks signed, and the four that travel verified; thirty-four entries made canonical
 and chained; and as many flushes of the disk as the store is asked for. No state, no decision, no ledger.
+Entries are not signed, in the bound as in the gateways: a private log is read by its writer only.
 """
 
 from __future__ import annotations

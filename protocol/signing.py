@@ -22,6 +22,7 @@ checked again. The signature is verified every time, and a header that differs i
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ from joserfc.jwa import EdDSAAlgorithm, ESAlgorithm, JWSAlgModel
 from joserfc.jwk import ECKey, OKPKey
 from joserfc.jws import CompactSignature, JWSRegistry
 from joserfc.registry import Header, HeaderParameter
-from joserfc.util import json_b64encode, urlsafe_b64decode, urlsafe_b64encode
+from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
 
 from protocol.errors import Misuse, Refused
 from protocol.objects import Json, canonical, digest, parse
@@ -195,12 +196,15 @@ class KeyPair:
         return (signing_input + b"." + urlsafe_b64encode(signature)).decode("ascii")
 
 
+_encode_header = json.JSONEncoder(separators=(",", ":")).encode
+
+
 @lru_cache(maxsize=256)
 def _write_header(alg: str, kid: str, **more: str) -> bytes:
     """A protected header of ours as it is sent, checked as those of others are."""
     header = {"alg": alg, "kid": kid, **more}
     _REGISTRY.check_header(header)
-    return json_b64encode(header)
+    return urlsafe_b64encode(_encode_header(header).encode("ascii"))
 
 
 @lru_cache(maxsize=4096)

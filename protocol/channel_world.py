@@ -59,7 +59,9 @@ class Breakable:
             raise PowerCut
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.store, name)
+        found = getattr(self.store, name)
+        setattr(self, name, found)  # not looked for again: a party reads its store all the time
+        return found
 
 
 @dataclass

@@ -14,17 +14,20 @@ verifies what was signed with it; whether it may sign anything new is for the pr
 Lab keys are computed from a seed that everybody can read. They carry `"lab": true` in their JWK, and
 `refuse_lab_key` is what anything that opens a real socket must call first.
 
-Verification is over the bytes received, never over a re-encoding of them.
+Verification is over the bytes received, never over a re-encoding of them. Most messages of a party have the
+same protected header: its bytes are made once, and a header that a good signature came with is not read and
+checked again. The signature is verified every time, and a header that differs in a single bit is another one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -34,13 +37,15 @@ from joserfc.errors import JoseError
 from joserfc.jwa import EdDSAAlgorithm, ESAlgorithm, JWSAlgModel
 from joserfc.jwk import ECKey, OKPKey
 from joserfc.jws import CompactSignature, JWSRegistry
-from joserfc.registry import HeaderParameter
+from joserfc.registry import Header, HeaderParameter
+from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
 
 from protocol.errors import Misuse, Refused
 from protocol.objects import Json, canonical, digest, parse
 
 REQUEST_DIGEST, MEMORY = "request_digest", "memory"
 DIGEST = re.compile("[0-9a-f]{64}")
+MOST_SEALS = 256  # different headers that a key ring remembers
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -174,8 +179,10 @@ class KeyPair:
         return PublicKey(type(self.key).import_key(self.key.as_dict(private=False)), self.is_lab)
 
     @cached_property
-    def _header(self) -> dict[str, Any]:
-        return {"alg": self.public.algorithm, "kid": self.public.kid}
+    def _algorithm(self) -> JWSAlgModel:
+        algorithm = _REGISTRY.get_alg(self.public.algorithm)
+        algorithm.check_key(self.key)
+        return algorithm
 
     def sign(self, payload: Json, **header: str) -> str:
         """A compact JWS over the canonical bytes of `payload`; `header` is added to the protected header."""
@@ -183,7 +190,21 @@ class KeyPair:
 
     def sign_canonical(self, payload: bytes, **header: str) -> str:
         """The same where the canonical bytes are at hand."""
-        return jws.serialize_compact({**self._header, **header}, payload, self.key, registry=_REGISTRY)
+        protected = _write_header(self.public.algorithm, self.public.kid, **header)
+        signing_input = protected + b"." + urlsafe_b64encode(payload)
+        signature = self._algorithm.sign(signing_input, self.key)
+        return (signing_input + b"." + urlsafe_b64encode(signature)).decode("ascii")
+
+
+_encode_header = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@lru_cache(maxsize=256)
+def _write_header(alg: str, kid: str, **more: str) -> bytes:
+    """A protected header of ours as it is sent, checked as those of others are."""
+    header = {"alg": alg, "kid": kid, **more}
+    _REGISTRY.check_header(header)
+    return urlsafe_b64encode(_encode_header(header).encode("ascii"))
 
 
 @lru_cache(maxsize=4096)
@@ -224,14 +245,25 @@ class Signed:
         return f"{self.payload.get('messageType', 'payload')} signed by {self.signer}, digest {self.digest[:8]}"
 
 
+class _Seal(NamedTuple):
+    """A protected header that was checked: whose key it names, and what else it says."""
+
+    owner: str
+    key: PublicKey
+    algorithm: JWSAlgModel
+    header: Header
+
+
 class KeyRing:
     """The keys that a party accepts, and whose they are."""
 
     def __init__(self, keys: Iterable[tuple[str, PublicKey]]) -> None:
         self._by_kid = {key.kid: (owner, key) for owner, key in keys}
+        self._seals: dict[bytes, _Seal] = {}  # headers that came with a good signature, by their bytes
 
     def add(self, owner: str, key: PublicKey) -> None:
         self._by_kid[key.kid] = (owner, key)
+        self._seals.clear()
 
     @property
     def owners(self) -> set[str]:
@@ -240,25 +272,51 @@ class KeyRing:
 
     def verify(self, compact: bytes | str) -> Signed:
         """Check form, key, signature and canonical payload. Raises NotSigned or BadSignature."""
-        signature = extract(compact)
-        owner, key = self._by_kid.get(str(signature.headers().get("kid")), (None, None))
-        if owner is None or key is None:
-            raise BadSignature("the key named by kid is not known here", found=signature.headers().get("kid"))
+        data = _as_bytes(compact)
+        seal = self._seals.get(data.partition(b".")[0])
+        token = extract(data) if seal is None else _extract_known(data, seal.header)
         try:
-            fits = jws.validate_compact(signature, key.key, registry=_REGISTRY)
+            seal = seal or self._check_header(token.headers())
+            fits = _is_signed(token, seal)
         except (JoseError, ValueError, TypeError) as error:
             raise BadSignature(f"the protected header is not acceptable: {error}") from error
         if not fits:
-            raise BadSignature(f"the signature is not one of {owner}")
+            raise BadSignature(f"the signature is not one of {seal.owner}")
+        self._remember(token.segments["header"], seal)
+        payload = token.payload
         try:
-            payload = parse(signature.payload)
+            said = parse(payload)
         except Refused as error:
             refusal = BadPayload(error.reason, found=error.found, field=error.field)
-            refusal.payload = signature.payload
+            refusal.payload = payload
             raise refusal from error
-        header = signature.headers()
-        of, memory = header.get(REQUEST_DIGEST), header.get(MEMORY)
-        return Signed(_as_text(compact), owner, key.kid, payload, digest(signature.payload), of, memory)
+        of, memory = seal.header.get(REQUEST_DIGEST), seal.header.get(MEMORY)
+        return Signed(_as_text(compact), seal.owner, seal.key.kid, said, digest(payload), of, memory)
+
+    def _check_header(self, header: Header) -> _Seal:
+        owner, key = self._by_kid.get(str(header.get("kid")), (None, None))
+        if owner is None or key is None:
+            raise BadSignature("the key named by kid is not known here", found=header.get("kid"))
+        _REGISTRY.check_header(header)
+        algorithm = _REGISTRY.get_alg(header["alg"])
+        algorithm.check_key(key.key)
+        return _Seal(owner, key, algorithm, header)
+
+    def _remember(self, segment: bytes, seal: _Seal) -> None:
+        if REQUEST_DIGEST in seal.header:
+            return  # an answer: no other message has this header
+        if len(self._seals) >= MOST_SEALS:
+            self._seals.clear()
+        self._seals[segment] = seal
+
+
+def _is_signed(token: CompactSignature, seal: _Seal) -> bool:
+    try:
+        signature = urlsafe_b64decode(token.segments["signature"])
+    except ValueError:
+        return False
+    signing_input = token.segments["header"] + b"." + token.segments["payload"]
+    return seal.algorithm.verify(signing_input, signature, seal.key.key)
 
 
 def extract(compact: bytes | str) -> CompactSignature:
@@ -267,11 +325,32 @@ def extract(compact: bytes | str) -> CompactSignature:
     Nothing critical is understood here, the unencoded payload of RFC 7797 included: it is another serialisation.
     """
     try:
-        found = jws.extract_compact(compact if isinstance(compact, bytes) else compact.encode(), registry=_REGISTRY)
+        found = jws.extract_compact(_as_bytes(compact), registry=_REGISTRY)
         if {"crit", "b64"} & found.headers().keys():
             raise NotSigned("the protected header asks for an extension that is not understood here", found="crit")
         return found
-    except (JoseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (JoseError, ValueError, TypeError, RecursionError) as error:
+        raise NotSigned(f"not a compact JWS (RFC 7515): {error or type(error).__name__}") from error
+
+
+def _extract_known(data: bytes, header: Header) -> CompactSignature:
+    """The same where the header was read before. What is wrong with the rest, `extract` says."""
+    try:
+        _REGISTRY.validate_compact_value_size(data)
+        first, payload, last = data.split(b".")
+        _REGISTRY.validate_payload_size(payload)
+        _REGISTRY.validate_signature_size(last)
+        token = CompactSignature(header, urlsafe_b64decode(payload))
+    except (JoseError, ValueError):
+        return extract(data)
+    token.segments = {"header": first, "payload": payload, "signature": last}
+    return token
+
+
+def _as_bytes(compact: bytes | str) -> bytes:
+    try:
+        return compact if isinstance(compact, bytes) else compact.encode()
+    except (ValueError, AttributeError) as error:
         raise NotSigned(f"not a compact JWS (RFC 7515): {error or type(error).__name__}") from error
 
 

@@ -1,9 +1,12 @@
 """The three scenarios of the discussion of LIP-1, and everything that somebody might try on a side without memory."""
 
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from protocol.channel_store import MemoryStore, SQLiteStore
 from protocol.channel_world import ChannelWorld, lab_cid
 from protocol.errors import Misuse, NotYet, Refused
 from protocol.messages.offchain import (
@@ -11,6 +14,7 @@ from protocol.messages.offchain import (
     Evidence,
     PaymentByRef,
     PaymentHistoryByRef,
+    failure,
     protocol_error,
     request_object,
     success,
@@ -392,6 +396,67 @@ def test_a_fork_is_a_dispute_on_both_sides_kept_frozen_and_shown(side: str) -> N
     assert world["D"].store.find_object(other) is not None, "other objects go on"
 
 
+def fork_by_one(crash: bool = False) -> tuple[ChannelWorld, str]:
+    """D, the server, agrees to version 2; before C hears of it D gets an old database back, and C agrees to 3."""
+    world = ChannelWorld(server="D")
+    payment = world.create("C", "1")
+    world.run()
+    old = world.copy_database("D")
+    world.update("C", payment, "2", metadata=["a"])
+    world.collect()
+    world.deliver(0)
+    late = world.link.pop()
+    world.put_back("D", old)
+    world.restart("D")
+    world.update("D", payment, "3", status=REVIEW)
+    world.collect()
+    world.deliver(next(place for place, message in enumerate(world.link) if message.source == "D"))
+    world.deliver(len(world.link) - 1)  # the yielding client's consent
+    if crash:
+        world.crash("C", after=1)
+    world.link = [late]
+    world.deliver(0)
+    return world, payment
+
+
+def assert_both_stopped(world: ChannelWorld, payment: str) -> None:
+    for name in ("C", "D"):
+        (dispute,) = world[name].store.list_disputes()
+        assert dispute.subject == payment
+        assert all(record.reason for record in world[name].store.list_pending()), "nothing is sent for ever"
+        assert not world[name].outbox
+
+
+def test_a_fork_that_only_one_side_can_see_is_shown_to_the_other() -> None:
+    world, payment = fork_by_one()
+    assert world["C"].store.list_disputes() and not world["D"].store.list_disputes()
+    world.run()
+    assert_both_stopped(world, payment)
+    with pytest.raises(Misuse, match="dispute"):
+        world.update("D", payment, status=READY)
+
+
+def test_a_dispute_is_shown_again_after_a_crash_that_came_before_it_was_sent() -> None:
+    world, payment = fork_by_one(crash=True)
+    assert world.places["C"].channel is None
+    world.restart("C")
+    world.run()
+    assert_both_stopped(world, payment)
+
+
+@pytest.mark.parametrize("loser", ["C", "D"])
+def test_a_side_that_forgets_a_dispute_is_shown_it_again_when_it_goes_on(loser: str) -> None:
+    world, payment = fork_by_one()
+    world.run()
+    world.lose_database(loser)
+    world.restart(loser)
+    world.run()
+    if not world[loser].store.list_disputes():
+        world.update(loser, payment, "4", status=READY)
+    world.run()
+    assert_both_stopped(world, payment)
+
+
 def test_the_longest_agreed_chain_wins_whoever_is_protocol_server() -> None:
     for behind in ("C", "D"):
         world, payment = make(behind)
@@ -439,6 +504,47 @@ def test_a_replaced_key_signs_nothing_new() -> None:
     assert again.body == replay.answer, "what is stored is answered again, under whichever key it came"
 
 
+def test_a_command_that_never_arrived_under_the_old_key_is_signed_again_with_the_new_one() -> None:
+    world = ChannelWorld()
+    payment = world.create("C", "aa")
+    world.collect()
+    world.link.clear()
+    before = world["C"].store.list_pending()[0]
+    world.replace_key("C")
+    world.run()
+    after = world["C"].store.find_record("C", lab_cid("aa"))
+    assert after is not None and after.state == "success" and after.digest == before.digest
+    old, new = world["D"].keys.verify(before.request), world["D"].keys.verify(after.request)
+    assert old.kid != new.kid and old.memory == new.memory and old.payload == new.payload
+    assert world.copies.agree() and world["D"].store.find_object(payment) is not None
+
+
+def test_a_command_that_was_answered_under_the_old_key_keeps_its_old_signature() -> None:
+    world = ChannelWorld()
+    payment = world.create("C", "aa")
+    world.collect()
+    world.deliver(0)
+    world.link.clear()
+    before = world["C"].store.list_pending()[0]
+    world.replace_key("C")
+    world.run()
+    assert world["C"].store.read_history(payment)[lab_cid("aa")].signed == before.request
+    assert world.copies.agree()
+
+
+def test_a_refused_signature_of_the_newest_key_is_not_signed_again() -> None:
+    """A peer that has not heard of the new key yet: the same bytes go out again after the pause."""
+    world = ChannelWorld()
+    world.create("C", "aa")
+    world.collect()
+    (message,) = world.link
+    before = world["C"].store.list_pending()[0]
+    error = failure(lab_cid("aa"), protocol_error("invalid_jws_signature", None, "no"))
+    refusal = world.places["D"].key.sign(error, request_digest=before.digest)
+    world["C"].on_response(Post(message.post.x_request_id, refusal), world.now)
+    assert world["C"].store.list_pending() == [before] and not world["C"].take_due(world.now)
+
+
 def test_database_and_key_lost_together() -> None:
     world = ChannelWorld()
     payment = world.create("C", "1")
@@ -447,6 +553,20 @@ def test_database_and_key_lost_together() -> None:
     world.replace_key("C")
     world.run()
     assert world.copies.agree() and world["C"].store.find_object(payment) is not None
+
+
+@pytest.mark.parametrize("make_store", [MemoryStore, None])
+def test_a_restart_after_two_replacements_hears_of_both_again(make_store: Any, tmp_path: Path) -> None:
+    """The owner's statements come again with every start, the oldest first: what is known already is no news."""
+    numbers = count()
+    world = ChannelWorld(make_store=make_store or (lambda: SQLiteStore(tmp_path / f"{next(numbers)}.sqlite")))
+    world.replace_key("C")
+    world.replace_key("C")
+    for name in ("C", "D"):
+        world.restart(name)
+    payment = world.create("C", "1")
+    world.run()
+    assert world.copies.agree() and world["D"].store.find_object(payment) is not None
 
 
 def test_a_statement_about_a_key_counts_only_from_the_owner_and_with_a_higher_serial() -> None:

@@ -1,27 +1,23 @@
 """The three scenarios of the discussion of LIP-1, and everything that somebody might try on a side without memory."""
 
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from protocol.channel_store import MemoryStore, SQLiteStore
 from protocol.channel_world import ChannelWorld, lab_cid
-from protocol.errors import Misuse, NotYet, Refused
+from protocol.errors import NotYet, Refused
 from protocol.messages.offchain import (
     ChannelHealth,
     Evidence,
     PaymentByRef,
     PaymentHistoryByRef,
-    failure,
     protocol_error,
     request_object,
     success,
 )
 from protocol.outbox import Post, to_request_id
 from protocol.resync import BadEvidence, show, verify_history
-from protocol.signing import BadSignature, KeyPair, read_payload, state_key, verify_key_statement
+from protocol.signing import KeyPair, read_payload
 
 READY, REVIEW = {"status": "ready_for_settlement"}, {"status": "pending_review"}
 
@@ -359,229 +355,12 @@ def test_a_side_without_memory_cannot_be_made_to_create_a_reference_id_anew() ->
     assert world["C"].store.find_object(payment).payment["action"]["amount"] == 1000  # type: ignore[union-attr]
 
 
-def make_fork() -> tuple[ChannelWorld, str]:
-    """Both sides forget the same version at once, and agree on another one instead. Only D still has the first."""
-    world = ChannelWorld()
-    payment = world.create("C", "1")
-    world.run()
-    old = {name: world.copy_database(name) for name in ("C", "D")}
-    world.update("C", payment, "2", metadata=["a"])
-    world.run()
-    kept = world.copy_database("D")
-    for name in ("C", "D"):
-        world.put_back(name, old[name])
-        world.restart(name)
-    world.run()
-    world.update("C", payment, "3", metadata=["b"])
-    world.run()
-    world.put_back("D", kept)
-    world.restart("D")
-    return world, payment
-
-
-@pytest.mark.parametrize("side", ["C", "D"])
-def test_a_fork_is_a_dispute_on_both_sides_kept_frozen_and_shown(side: str) -> None:
-    world, payment = make_fork()
-    world[side].recovery.ask_history(payment)
-    world.run()
-    for name in ("C", "D"):
-        (dispute,) = world[name].store.list_disputes()
-        assert dispute.subject == payment and dispute.first != dispute.second
-        assert {read_payload(dispute.first)["cid"], read_payload(dispute.second)["cid"]} == {lab_cid("2"), lab_cid("3")}
-        with pytest.raises(Misuse, match="dispute"):
-            world.update(name, payment, status=READY)
-        assert len(world[name].store.read_history(payment)) == 2, "each keeps what it has"
-    other = world.create("C", "99")
-    world.run()
-    assert world["D"].store.find_object(other) is not None, "other objects go on"
-
-
-def fork_by_one(crash: bool = False) -> tuple[ChannelWorld, str]:
-    """D, the server, agrees to version 2; before C hears of it D gets an old database back, and C agrees to 3."""
-    world = ChannelWorld(server="D")
-    payment = world.create("C", "1")
-    world.run()
-    old = world.copy_database("D")
-    world.update("C", payment, "2", metadata=["a"])
-    world.collect()
-    world.deliver(0)
-    late = world.link.pop()
-    world.put_back("D", old)
-    world.restart("D")
-    world.update("D", payment, "3", status=REVIEW)
-    world.collect()
-    world.deliver(next(place for place, message in enumerate(world.link) if message.source == "D"))
-    world.deliver(len(world.link) - 1)  # the yielding client's consent
-    if crash:
-        world.crash("C", after=1)
-    world.link = [late]
-    world.deliver(0)
-    return world, payment
-
-
-def assert_both_stopped(world: ChannelWorld, payment: str) -> None:
-    for name in ("C", "D"):
-        (dispute,) = world[name].store.list_disputes()
-        assert dispute.subject == payment
-        assert all(record.reason for record in world[name].store.list_pending()), "nothing is sent for ever"
-        assert not world[name].outbox
-
-
-def test_a_fork_that_only_one_side_can_see_is_shown_to_the_other() -> None:
-    world, payment = fork_by_one()
-    assert world["C"].store.list_disputes() and not world["D"].store.list_disputes()
-    world.run()
-    assert_both_stopped(world, payment)
-    with pytest.raises(Misuse, match="dispute"):
-        world.update("D", payment, status=READY)
-
-
-def test_a_dispute_is_shown_again_after_a_crash_that_came_before_it_was_sent() -> None:
-    world, payment = fork_by_one(crash=True)
-    assert world.places["C"].channel is None
-    world.restart("C")
-    world.run()
-    assert_both_stopped(world, payment)
-
-
-@pytest.mark.parametrize("loser", ["C", "D"])
-def test_a_side_that_forgets_a_dispute_is_shown_it_again_when_it_goes_on(loser: str) -> None:
-    world, payment = fork_by_one()
-    world.run()
-    world.lose_database(loser)
-    world.restart(loser)
-    world.run()
-    if not world[loser].store.list_disputes():
-        world.update(loser, payment, "4", status=READY)
-    world.run()
-    assert_both_stopped(world, payment)
-
-
 def test_the_longest_agreed_chain_wins_whoever_is_protocol_server() -> None:
     for behind in ("C", "D"):
         world, payment = make(behind)
         world[behind].recovery.ask_health()
         world.run()
         assert world.copies.agree() and len(world[behind].store.read_history(payment)) == 5
-
-
-# Keys
-
-
-def test_a_lost_key_is_replaced_and_old_evidence_still_verifies() -> None:
-    world = ChannelWorld()
-    payment = world.create("C", "1")
-    world.run()
-    old = world.places["C"].key
-    world.replace_key("C")
-    world.update("C", payment, "2", metadata=["new key"])
-    world.run()
-    kids = [world["D"].keys.verify(v.signed).kid for v in world["D"].store.read_history(payment)]
-    assert kids == [old.public.kid, world.places["C"].key.public.kid]
-    world.lose_database("D")
-    world.restart("D")
-    world.run()
-    assert world.copies.agree(), "a rebuild reads evidence under both keys"
-
-
-def test_a_replaced_key_signs_nothing_new() -> None:
-    world = ChannelWorld()
-    payment = world.create("C", "1")
-    world.run()
-    old = world.places["C"].key
-    world.replace_key("C")
-    command = {
-        "_ObjectType": "PaymentCommand",
-        "_reads": {payment: lab_cid("1")},
-        "_writes": {payment: lab_cid("2")},
-        "payment": {"reference_id": payment},
-    }
-    forged = old.sign(request_object(command, lab_cid("2")), memory=world["C"].recovery.memory)
-    reply = read_payload(world["D"].on_request(Post(to_request_id(lab_cid("2")), forged), world.now).body)
-    assert reply["error"][0]["code"] == "invalid_jws_signature"
-    replay = world["D"].store.read_history(payment)[lab_cid("1")]
-    again = world["D"].on_request(Post(to_request_id(lab_cid("1")), replay.signed), world.now)
-    assert again.body == replay.answer, "what is stored is answered again, under whichever key it came"
-
-
-def test_a_command_that_never_arrived_under_the_old_key_is_signed_again_with_the_new_one() -> None:
-    world = ChannelWorld()
-    payment = world.create("C", "aa")
-    world.collect()
-    world.link.clear()
-    before = world["C"].store.list_pending()[0]
-    world.replace_key("C")
-    world.run()
-    after = world["C"].store.find_record("C", lab_cid("aa"))
-    assert after is not None and after.state == "success" and after.digest == before.digest
-    old, new = world["D"].keys.verify(before.request), world["D"].keys.verify(after.request)
-    assert old.kid != new.kid and old.memory == new.memory and old.payload == new.payload
-    assert world.copies.agree() and world["D"].store.find_object(payment) is not None
-
-
-def test_a_command_that_was_answered_under_the_old_key_keeps_its_old_signature() -> None:
-    world = ChannelWorld()
-    payment = world.create("C", "aa")
-    world.collect()
-    world.deliver(0)
-    world.link.clear()
-    before = world["C"].store.list_pending()[0]
-    world.replace_key("C")
-    world.run()
-    assert world["C"].store.read_history(payment)[lab_cid("aa")].signed == before.request
-    assert world.copies.agree()
-
-
-def test_a_refused_signature_of_the_newest_key_is_not_signed_again() -> None:
-    """A peer that has not heard of the new key yet: the same bytes go out again after the pause."""
-    world = ChannelWorld()
-    world.create("C", "aa")
-    world.collect()
-    (message,) = world.link
-    before = world["C"].store.list_pending()[0]
-    error = failure(lab_cid("aa"), protocol_error("invalid_jws_signature", None, "no"))
-    refusal = world.places["D"].key.sign(error, request_digest=before.digest)
-    world["C"].on_response(Post(message.post.x_request_id, refusal), world.now)
-    assert world["C"].store.list_pending() == [before] and not world["C"].take_due(world.now)
-
-
-def test_database_and_key_lost_together() -> None:
-    world = ChannelWorld()
-    payment = world.create("C", "1")
-    world.run()
-    world.lose_database("C")
-    world.replace_key("C")
-    world.run()
-    assert world.copies.agree() and world["C"].store.find_object(payment) is not None
-
-
-@pytest.mark.parametrize("make_store", [MemoryStore, None])
-def test_a_restart_after_two_replacements_hears_of_both_again(make_store: Any, tmp_path: Path) -> None:
-    """The owner's statements come again with every start, the oldest first: what is known already is no news."""
-    numbers = count()
-    world = ChannelWorld(make_store=make_store or (lambda: SQLiteStore(tmp_path / f"{next(numbers)}.sqlite")))
-    world.replace_key("C")
-    world.replace_key("C")
-    for name in ("C", "D"):
-        world.restart(name)
-    payment = world.create("C", "1")
-    world.run()
-    assert world.copies.agree() and world["D"].store.find_object(payment) is not None
-
-
-def test_a_statement_about_a_key_counts_only_from_the_owner_and_with_a_higher_serial() -> None:
-    owner, stranger = KeyPair.lab_ed25519("owner", "x"), KeyPair.lab_ed25519("stranger", "x")
-    key = KeyPair.lab_ed25519("C 2", "x").public
-    assert verify_key_statement(state_key(owner, "C", key, 1), owner.public, "C").key.kid == key.kid
-    with pytest.raises(BadSignature):
-        verify_key_statement(state_key(stranger, "C", key, 1), owner.public, "C")
-    with pytest.raises(Refused, match="not a statement"):
-        verify_key_statement(state_key(owner, "D", key, 1), owner.public, "C")
-    world = ChannelWorld()
-    world.replace_key("C")
-    late = state_key(world.places["C"].owner, "C", stranger.public, 1)
-    with pytest.raises(Refused, match="serial"):
-        world["D"].replace_key("C", late)
 
 
 def test_a_wait_while_the_peer_recovers_is_no_answer_to_a_question() -> None:

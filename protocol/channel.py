@@ -44,7 +44,7 @@ from protocol.messages.offchain import (
 from protocol.objects import Json, Version, canonical, digest
 from protocol.outbox import Outbox, Post, to_request_id
 from protocol.parties import Keys, Vasp
-from protocol.signing import BadPayload, BadSignature, KeyPair, Signed, read_payload
+from protocol.signing import BadPayload, BadSignature, KeyPair, Signed, extract, read_payload
 
 RETENTION_S = 90 * 24 * 3600.0  # how long a finished payment stays readable; longer than any message is under way
 _CID = re.compile("[0-9a-f]{32}")
@@ -239,11 +239,15 @@ class Channel:
         if shared is None:
             self.store.write([record])
             return
-        version = Version(record.cid, record.reads, record.author, record.request, record.response)
-        self.store.write([record, Written(version, shared)])
+        self.store.write([record, Written(_version(record), shared)])
 
     def _wake_holder(self, form: CommandRequestObject | None) -> None:
-        """The peer waits for a command that we had given up: send it again, so that it finds its end."""
+        """The peer waits for a command that we had given up: send it again, so that it finds its end.
+
+        And a peer that goes on with a disputed object has not seen the dispute: show it.
+        """
+        if self._recovers and isinstance(form, PaymentRequest):
+            self.recovery.show_dispute(target_of(form)[0])
         holder = self.commands.find_holder(*target_of(form)) if isinstance(form, PaymentRequest) else None
         if holder is not None and holder.reason is not None and not self.store.find_disputes(str(holder.reference_id)):
             self.store.write([holder._replace(reason=None)])
@@ -286,9 +290,10 @@ class Channel:
             # Two failures in other words are no dispute: nothing hangs on them.
             if record.state != answer.status:
                 subject = record.reference_id or record.cid
-                self.recovery.dispute(
-                    Dispute(subject, "one command has two answers", record.response or "", signed.compact)
-                )
+                dispute = Dispute(subject, "one command has two answers", record.response or "", signed.compact)
+                agreed = signed.compact if answer.status == "success" else record.response
+                rival = _version(record._replace(response=agreed)) if record.reference_id else None
+                self.recovery.dispute(dispute, rival)
             return
         record = record._replace(response=signed.compact)
         if record.reference_id is not None and self.store.find_disputes(record.reference_id):
@@ -304,8 +309,7 @@ class Channel:
         else:
             result = self.commands.apply(record, self._read_change(record), now)
             if isinstance(result, Dispute):
-                self.store.write([record])
-                self.recovery.dispute(result)
+                self.recovery.dispute(result, _version(record), record)
                 return
             shared = result
         self._write(record._replace(state="success", reason=None), shared)
@@ -321,12 +325,25 @@ class Channel:
 
     def _on_protocol_error(self, record: Record, answer: CommandResponseObject) -> None:
         """Nothing is decided. If the peer lacks the version that we read, show it; in any case send again later."""
-        if not any(error.code == "missing_dependencies" for error in answer.error or []):
+        codes = {error.code for error in answer.error or []}
+        if "invalid_jws_signature" in codes:
+            self._sign_again(record)
+        if "missing_dependencies" not in codes:
             return
         if self._recovers:
             self.recovery.offer(str(record.reference_id), record.cid)
         else:
             self.give_up(record.cid, "given up: the peer does not know the version that it reads")
+
+    def _sign_again(self, record: Record) -> None:
+        """The same command under our newest key; only after a refusal: the peer may have agreed to the old bytes."""
+        old = extract(record.request)
+        header = old.headers()
+        if header["kid"] == self._key.public.kid:
+            return
+        record = record._replace(request=self._key.sign_canonical(bytes(old.payload), memory=header["memory"]))
+        self.store.write([record])
+        self.outbox.put(record.cid, record.request)
 
     def _read_change(self, record: Record) -> Json:
         change = self._changes.get(record.cid)
@@ -378,7 +395,7 @@ class Channel:
 
     def stop(self, reference_id: str) -> None:
         for record in self.store.list_pending():
-            if record.reference_id == reference_id:
+            if record.reference_id == reference_id and record.reason is None:
                 self.give_up(record.cid, "given up: the object is stopped by a dispute")
 
     def send_again(self, cid: str) -> None:
@@ -387,6 +404,10 @@ class Channel:
             self.outbox.put(cid, record.request)
 
     def start_sending(self, now: float) -> None:
+        for subject in dict.fromkeys(dispute.subject for dispute in self.store.list_disputes()):
+            self.stop(subject)
+            if self._recovers:
+                self.recovery.show_dispute(subject)
         for record in self.store.list_pending():
             self.send_again(record.cid)
         for record in self.store.list_unexplained():
@@ -429,6 +450,10 @@ class Unreadable(Exception):
                 self.refusal = protocol_error("invalid_jws_signature", None, refusal.reason)
             case _:
                 self.refusal = protocol_error("invalid_jws", None, refusal.reason)
+
+
+def _version(record: Record) -> Version:
+    return Version(record.cid, record.reads, record.author, record.request, record.response)
 
 
 def _to_bytes(body: str | bytes) -> bytes:

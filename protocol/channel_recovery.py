@@ -3,6 +3,8 @@
     one stale object       a command of ours read a used version: fetch what came after it, adopt, then the
                            command is tried again on the new version, or given up with a reason
     a peer that is behind  it misses a version that we read: offer it the history, then send again
+    a dispute              show the peer both chains, so that it stops the object too, and again whenever the
+                           peer goes on with it
     a lost memory          ask for the health of the channel, fetch the history of every object named, judge
                            the peer's pending commands, and only then issue or answer anything new
 
@@ -20,8 +22,8 @@ After a crash recovery simply starts again: what was adopted is adopted already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 from protocol.channel_store import Change, ChannelStore, Dispute, Note, Record
@@ -45,13 +47,14 @@ from protocol.messages.offchain import (
     request_object,
 )
 from protocol.messages.payments import compute_payment
-from protocol.objects import Json, canonical, digest
+from protocol.objects import Json, Version, canonical, digest
 from protocol.outbox import Outbox
 from protocol.parties import Keys
 from protocol.resync import Agreed, BadEvidence, compute_adoption, show, verify_history
 from protocol.signing import KeyPair, Signed
 
 _BEHIND = ("missing_dependencies", "invalid_initial_or_prior_not_found")  # the peer knows less than we do
+_RIVAL = "rival of {}"  # the note that keeps the version which our history of a disputed object lacks
 
 
 class Engine(Protocol):
@@ -180,13 +183,25 @@ class Recovery:
 
     def offer(self, reference_id: str, wakes: str | None = None) -> None:
         """Show the peer our history of an object; `wakes` is the command that failed for want of it."""
-        if any(
-            asked.command["_ObjectType"] == "HistoryOffer" and asked.command["reference_id"] == reference_id
-            for asked in self._questions.values()
-        ):
+        self._offer(reference_id, self._store.read_history(reference_id), wakes)
+
+    def _offer(self, reference_id: str, versions: Iterable[Version], wakes: str | None = None) -> None:
+        history = [evidence.to_json() for evidence in show(versions)]
+        command = {"_ObjectType": "HistoryOffer", "reference_id": reference_id, "history": history}
+        if all(asked.command != command for asked in self._questions.values()):
+            self.ask(command, wakes)
+
+    def show_dispute(self, reference_id: str) -> None:
+        """If this object is disputed: show the peer our history, and the one that cannot hold beside it."""
+        if not self._store.find_disputes(reference_id):
             return
-        history = [evidence.to_json() for evidence in show(self._store.read_history(reference_id))]
-        self.ask({"_ObjectType": "HistoryOffer", "reference_id": reference_id, "history": history}, wakes)
+        mine = list(self._store.read_history(reference_id))
+        if mine:
+            self._offer(reference_id, mine)
+        if (note := self._store.find_note(_RIVAL.format(reference_id))) is not None:
+            rival = Version(**note)
+            place = next((number for number, version in enumerate(mine, 1) if version.name == rival.reads), 0)
+            self._offer(reference_id, [*mine[:place], rival])
 
     def explain(self, record: Record, now: float) -> None:
         """Find out why a command of ours read a used version."""
@@ -375,8 +390,9 @@ class Recovery:
             return
         adoption = compute_adoption(reference_id, chain, self._store, now)
         if adoption.dispute is not None:
-            self.dispute(adoption.dispute)
-            self.offer(reference_id)
+            mine = self._store.read_history(reference_id)
+            rivals = (agreed.version for agreed in chain if agreed.version.name not in mine)
+            self.dispute(adoption.dispute, next(rivals, None))
             return
         if adoption.changes:
             self._store.write(adoption.changes)
@@ -385,10 +401,14 @@ class Recovery:
         if adoption.forgotten and not self.is_open:
             self.reopen(adoption.forgotten)
 
-    def dispute(self, dispute: Dispute) -> None:
-        """Keep both statements and stop the object."""
-        self._store.write([dispute])
+    def dispute(self, dispute: Dispute, rival: Version | None, *also: Record) -> None:
+        """Keep both statements and stop the object, on both sides; `rival` is the version that our history lacks."""
+        changes: list[Change] = [dispute, *also]
+        if rival is not None and rival.name not in self._store.read_history(dispute.subject):
+            changes.append(Note(_RIVAL.format(dispute.subject), asdict(rival)))
+        self._store.write(changes)
         self._engine.stop(dispute.subject)
+        self.show_dispute(dispute.subject)
 
     def reopen(self, forgotten: Sequence[Agreed]) -> None:
         """We signed something that we do not know: ask again.

@@ -22,6 +22,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -110,7 +111,6 @@ class ChannelWorld:
         self.now = START.timestamp()
         self.link: list[InFlight] = []
         self.trace = Trace(names, names)
-        self._to_lose: list[str] = []
         self._seen: set[tuple[str, str | bytes]] = set()
         addresses = self._make_addresses(server or names[0])
         self.places = {name: self._make_place(name, addresses[name]) for name in names}
@@ -214,10 +214,6 @@ class ChannelWorld:
                 self._tell_keys(other)
         self.restart(name)
 
-    def lose_next(self, source: str, times: int = 1) -> None:
-        """The next messages of a party do not arrive."""
-        self._to_lose += [source] * times
-
     # The network
 
     def run(self, for_s: float = PATIENCE_S) -> None:
@@ -248,10 +244,6 @@ class ChannelWorld:
     def deliver(self, number: int, keep: bool = False) -> None:
         """One message of the link arrives, or is lost; `keep` leaves a second copy of it under way."""
         message = self.link[number] if keep else self.link.pop(number)
-        if message.source in self._to_lose:
-            self._to_lose.remove(message.source)
-            self.drop(message)
-            return
         if self.places[message.target].channel is None:
             self.drop(message)
             return
@@ -327,7 +319,7 @@ class ChannelWorld:
         for of in self.places.values():
             for name, statement in of.statements:
                 if place.channel is not None:
-                    place.channel.replace_key(name, statement)
+                    self.act(place.vasp.name, partial(Channel.replace_key, name=name, statement=statement))
 
     def _take_down(self, name: str, where: str) -> None:
         place = self.places[name]

@@ -54,7 +54,7 @@ class Keys:
     def add_statement(self, name: str, statement: str, pending: list[str]) -> None:
         """A key was replaced. `pending` are the cids of ours that are unanswered: their answers may exist already."""
         note = self._read_note(name)
-        if not self._accept(name, statement):
+        if statement in note["statements"] or not self._accept(name, statement):
             return
         changed = {"statements": [*note["statements"], statement], "asked": sorted({*note["asked"], *pending})}
         self._store.write([Note(f"keys of {name}", changed)])

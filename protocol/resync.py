@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from protocol.channel_store import Change, ChannelStore, Dispute, Record, SharedObject, Written
 from protocol.errors import Refused
-from protocol.messages.offchain import Evidence, Invalid, PaymentRequest, read_request, read_response
+from protocol.messages.offchain import Evidence, PaymentRequest, read_request, read_response
 from protocol.messages.payments import compute_payment, is_terminal
 from protocol.objects import History, Json, Version
 from protocol.signing import KeyRing, Signed
@@ -159,9 +159,3 @@ def _record(reference_id: str, agreed: Agreed, known: Record | None) -> Record:
     )
     # A retransmission may carry the same payload under a newer key: what was stored first stays.
     return fresh if known is None else known._replace(state="success", response=version.answer, reason=None)
-
-
-def read_errors(response: str, ring: KeyRing) -> Invalid | None:
-    """The errors of a signed failure; None for a success."""
-    answer = read_response(ring.verify(response).payload)
-    return Invalid(answer.error) if answer.error else None

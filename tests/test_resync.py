@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from protocol.channel_world import ChannelWorld, lab_cid
-from protocol.errors import Misuse, NotYet, Refused
+from protocol.errors import NotYet, Refused
 from protocol.messages.offchain import (
     ChannelHealth,
     Evidence,
@@ -17,7 +17,7 @@ from protocol.messages.offchain import (
 )
 from protocol.outbox import Post, to_request_id
 from protocol.resync import BadEvidence, show, verify_history
-from protocol.signing import BadSignature, KeyPair, read_payload, state_key, verify_key_statement
+from protocol.signing import KeyPair, read_payload
 
 READY, REVIEW = {"status": "ready_for_settlement"}, {"status": "pending_review"}
 
@@ -355,113 +355,12 @@ def test_a_side_without_memory_cannot_be_made_to_create_a_reference_id_anew() ->
     assert world["C"].store.find_object(payment).payment["action"]["amount"] == 1000  # type: ignore[union-attr]
 
 
-def make_fork() -> tuple[ChannelWorld, str]:
-    """Both sides forget the same version at once, and agree on another one instead. Only D still has the first."""
-    world = ChannelWorld()
-    payment = world.create("C", "1")
-    world.run()
-    old = {name: world.copy_database(name) for name in ("C", "D")}
-    world.update("C", payment, "2", metadata=["a"])
-    world.run()
-    kept = world.copy_database("D")
-    for name in ("C", "D"):
-        world.put_back(name, old[name])
-        world.restart(name)
-    world.run()
-    world.update("C", payment, "3", metadata=["b"])
-    world.run()
-    world.put_back("D", kept)
-    world.restart("D")
-    return world, payment
-
-
-@pytest.mark.parametrize("side", ["C", "D"])
-def test_a_fork_is_a_dispute_on_both_sides_kept_frozen_and_shown(side: str) -> None:
-    world, payment = make_fork()
-    world[side].recovery.ask_history(payment)
-    world.run()
-    for name in ("C", "D"):
-        (dispute,) = world[name].store.list_disputes()
-        assert dispute.subject == payment and dispute.first != dispute.second
-        assert {read_payload(dispute.first)["cid"], read_payload(dispute.second)["cid"]} == {lab_cid("2"), lab_cid("3")}
-        with pytest.raises(Misuse, match="dispute"):
-            world.update(name, payment, status=READY)
-        assert len(world[name].store.read_history(payment)) == 2, "each keeps what it has"
-    other = world.create("C", "99")
-    world.run()
-    assert world["D"].store.find_object(other) is not None, "other objects go on"
-
-
 def test_the_longest_agreed_chain_wins_whoever_is_protocol_server() -> None:
     for behind in ("C", "D"):
         world, payment = make(behind)
         world[behind].recovery.ask_health()
         world.run()
         assert world.copies.agree() and len(world[behind].store.read_history(payment)) == 5
-
-
-# Keys
-
-
-def test_a_lost_key_is_replaced_and_old_evidence_still_verifies() -> None:
-    world = ChannelWorld()
-    payment = world.create("C", "1")
-    world.run()
-    old = world.places["C"].key
-    world.replace_key("C")
-    world.update("C", payment, "2", metadata=["new key"])
-    world.run()
-    kids = [world["D"].keys.verify(v.signed).kid for v in world["D"].store.read_history(payment)]
-    assert kids == [old.public.kid, world.places["C"].key.public.kid]
-    world.lose_database("D")
-    world.restart("D")
-    world.run()
-    assert world.copies.agree(), "a rebuild reads evidence under both keys"
-
-
-def test_a_replaced_key_signs_nothing_new() -> None:
-    world = ChannelWorld()
-    payment = world.create("C", "1")
-    world.run()
-    old = world.places["C"].key
-    world.replace_key("C")
-    command = {
-        "_ObjectType": "PaymentCommand",
-        "_reads": {payment: lab_cid("1")},
-        "_writes": {payment: lab_cid("2")},
-        "payment": {"reference_id": payment},
-    }
-    forged = old.sign(request_object(command, lab_cid("2")), memory=world["C"].recovery.memory)
-    reply = read_payload(world["D"].on_request(Post(to_request_id(lab_cid("2")), forged), world.now).body)
-    assert reply["error"][0]["code"] == "invalid_jws_signature"
-    replay = world["D"].store.read_history(payment)[lab_cid("1")]
-    again = world["D"].on_request(Post(to_request_id(lab_cid("1")), replay.signed), world.now)
-    assert again.body == replay.answer, "what is stored is answered again, under whichever key it came"
-
-
-def test_database_and_key_lost_together() -> None:
-    world = ChannelWorld()
-    payment = world.create("C", "1")
-    world.run()
-    world.lose_database("C")
-    world.replace_key("C")
-    world.run()
-    assert world.copies.agree() and world["C"].store.find_object(payment) is not None
-
-
-def test_a_statement_about_a_key_counts_only_from_the_owner_and_with_a_higher_serial() -> None:
-    owner, stranger = KeyPair.lab_ed25519("owner", "x"), KeyPair.lab_ed25519("stranger", "x")
-    key = KeyPair.lab_ed25519("C 2", "x").public
-    assert verify_key_statement(state_key(owner, "C", key, 1), owner.public, "C").key.kid == key.kid
-    with pytest.raises(BadSignature):
-        verify_key_statement(state_key(stranger, "C", key, 1), owner.public, "C")
-    with pytest.raises(Refused, match="not a statement"):
-        verify_key_statement(state_key(owner, "D", key, 1), owner.public, "C")
-    world = ChannelWorld()
-    world.replace_key("C")
-    late = state_key(world.places["C"].owner, "C", stranger.public, 1)
-    with pytest.raises(Refused, match="serial"):
-        world["D"].replace_key("C", late)
 
 
 def test_a_wait_while_the_peer_recovers_is_no_answer_to_a_question() -> None:

@@ -82,3 +82,11 @@ def test_a_good_signature_over_something_else_than_canonical_json_says_what_it_w
     with pytest.raises(BadPayload) as refusal:
         KeyRing([("A", pair.public)]).verify(pair.sign_canonical(b'{"b":1,"a":2}'))
     assert refusal.value.payload == b'{"b":1,"a":2}' and refusal.value.field == "a"
+
+
+def test_a_generated_ed25519_key_signs_by_eddsa_and_is_no_lab_key() -> None:
+    key, other = KeyPair.generate_ed25519("C"), KeyPair.generate_ed25519("C")
+    refuse_lab_key(key)
+    signed = KeyRing([("C", key.public)]).verify(key.sign({"a": 1}))
+    assert signed.signer == "C" and extract(signed.compact).headers()["alg"] == "EdDSA"
+    assert key.public.kid != other.public.kid

@@ -90,3 +90,32 @@ def test_a_generated_ed25519_key_signs_by_eddsa_and_is_no_lab_key() -> None:
     signed = KeyRing([("C", key.public)]).verify(key.sign({"a": 1}))
     assert signed.signer == "C" and extract(signed.compact).headers()["alg"] == "EdDSA"
     assert key.public.kid != other.public.kid
+
+
+def test_a_header_that_is_remembered_saves_no_check_of_the_signature() -> None:
+    """The ring reads a header once; what follows it is checked every time."""
+    key = KeyPair.lab("GW1", "remembered")
+    ring = KeyRing([("GW1", key.public)])
+    first, second = key.sign({"a": 1}), key.sign({"a": 2})
+    assert ring.verify(first).payload == {"a": 1}
+    header, payload, signature = second.split(".")
+    for wrong in (
+        f"{header}.{first.split('.')[1]}.{signature}",
+        f"{header}.{payload}.{first.split('.')[2]}",
+        f"{header}.{payload}.",
+        f"{header}.{payload}.{signature}.x",
+        f"{header}..{signature}",
+    ):
+        with pytest.raises(Refused):
+            ring.verify(wrong)
+    assert ring.verify(second).payload == {"a": 2}
+
+
+def test_a_key_that_is_added_clears_what_was_remembered() -> None:
+    key, other = KeyPair.lab("GW1", "remembered"), KeyPair.lab("GW2", "remembered")
+    ring = KeyRing([("GW1", key.public)])
+    assert ring.verify(key.sign({"a": 1})).signer == "GW1"
+    ring.add("GW2", other.public)
+    assert ring.verify(other.sign({"a": 1})).signer == "GW2"
+    ring.add("somebody else", key.public)
+    assert ring.verify(key.sign({"a": 1})).signer == "somebody else"

@@ -26,25 +26,28 @@ from tqdm import tqdm
 from protocol.channel_world import ChannelWorld
 from protocol.objects import Json
 
-SECONDS = 2.0  # about how long one measurement takes
-ROUNDS = 3  # each is measured this often, and the best counts: other processes can only slow it down
+ROUND_S = 0.15  # one round; rounds of what is compared take turns, so that a slow moment meets both
+ROUNDS = 12  # the best counts: other processes can only slow it down
 
 
-def measure(action: Callable[[], object], least: int = 200) -> float:
-    """Calls per second, the best of some rounds."""
-    best = 0.0
-    for _ in range(ROUNDS):
-        gc.collect()
-        done, started = 0, time.perf_counter()
-        while (taken := time.perf_counter() - started) < SECONDS / ROUNDS or done < least:
-            action()
-            done += 1
-        best = max(best, done / taken)
-    return best
+def measure_round(action: Callable[[], object]) -> float:
+    """Calls per second during one round."""
+    gc.collect()
+    done, started = 0, time.perf_counter()
+    while (taken := time.perf_counter() - started) < ROUND_S:
+        action()
+        done += 1
+    return done / taken
 
 
-def measure_limit() -> float:
-    """Commands per second if nothing but Ed25519 were done: two signatures, two verifications."""
+def measure(*actions: Callable[[], object]) -> list[float]:
+    """Calls per second of each action, the best of its rounds; the rounds take turns."""
+    rounds = [[measure_round(action) for action in actions] for _ in range(ROUNDS)]
+    return [max(rates) for rates in zip(*rounds, strict=True)]
+
+
+def make_limit() -> Callable[[], None]:
+    """A command of which nothing but Ed25519 is left: two signatures, two verifications."""
     private = Ed25519PrivateKey.from_private_bytes(bytes(32))
     public = private.public_key()
     message = bytes(300)
@@ -55,7 +58,7 @@ def measure_limit() -> float:
             private.sign(message)
             public.verify(signature, message)
 
-    return measure(both)
+    return both
 
 
 class Pair:
@@ -131,21 +134,26 @@ class Pair:
         }
 
 
-def compare(what: str, rate: float, limit: float, aim: int) -> str:
-    return f"  {what:<42} {rate:8.0f}/s   {100 * rate / limit:3.0f} % of the limit (aim {aim} %)"
+def compare(aims: dict[str, tuple[Callable[[], object], int, int]]) -> Iterator[str]:
+    """Each action, how many commands it is, and the aim in per cent; all of them and the limit in turns."""
+    limit, *rates = measure(make_limit(), *(action for action, _, _ in aims.values()))
+    yield f"  {'two signatures, two verifications':<42} {limit:8.0f}/s   the limit"
+    for (what, (_, commands, aim)), rate in zip(aims.items(), rates, strict=True):
+        share = 100 * commands * rate / limit
+        yield f"  {what:<42} {commands * rate:8.0f}/s   {share:3.0f} % of the limit (aim {aim} %)"
 
 
 def bench_empty() -> Iterator[str]:
-    limit = measure_limit()
-    yield f"  {'two signatures, two verifications':<42} {limit:8.0f}/s   the limit"
-    yield compare("empty command", measure(Pair().empty), limit, 65)
+    yield from compare({"empty command": (Pair().empty, 1, 65)})
 
 
 def bench_payments() -> Iterator[str]:
-    limit = measure_limit()
-    yield f"  {'two signatures, two verifications':<42} {limit:8.0f}/s   the limit"
-    yield compare("payment created", measure(Pair().create), limit, 45)
-    yield compare("payment, per command of a chain of four", 4 * measure(Pair().chain, least=50), limit, 45)
+    yield from compare(
+        {
+            "payment created": (Pair().create, 1, 45),
+            "payment, per command of a chain of four": (Pair().chain, 4, 45),
+        }
+    )
 
 
 def bench_flat() -> Iterator[str]:
@@ -157,7 +165,7 @@ def bench_flat() -> Iterator[str]:
                 pair.half_open()
                 stored += 8
                 bar.update(8)
-            rate = 8 * measure(pair.half_open, least=25)
+            rate = 8 * measure(pair.half_open)[0]
             first = first or rate
             words = f"with {size:,} stored commands"
             with bar.external_write_mode(sys.stdout):

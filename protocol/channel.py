@@ -328,6 +328,8 @@ class Channel:
         codes = {error.code for error in answer.error or []}
         if "invalid_jws_signature" in codes:
             self._sign_again(record)
+        if any((error.code, error.field) == ("conflict", "memory") for error in answer.error or []):
+            self._sign_again(record, self.recovery.memory)  # we do remember it, so it is no command of a lost memory
         if "missing_dependencies" not in codes:
             return
         if self._recovers:
@@ -335,13 +337,14 @@ class Channel:
         else:
             self.give_up(record.cid, "given up: the peer does not know the version that it reads")
 
-    def _sign_again(self, record: Record) -> None:
+    def _sign_again(self, record: Record, memory: str | None = None) -> None:
         """The same command under our newest key; only after a refusal: the peer may have agreed to the old bytes."""
         old = extract(record.request)
         header = old.headers()
-        if header["kid"] == self._key.public.kid:
+        memory = memory or str(header["memory"])
+        if (header["kid"], header["memory"]) == (self._key.public.kid, memory) or self.recovery.is_open:
             return
-        record = record._replace(request=self._key.sign_canonical(bytes(old.payload), memory=header["memory"]))
+        record = record._replace(request=self._key.sign_canonical(bytes(old.payload), memory=memory))
         self.store.write([record])
         self.outbox.put(record.cid, record.request)
 

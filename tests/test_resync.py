@@ -161,6 +161,31 @@ def test_a_command_that_its_author_has_forgotten_takes_no_effect_any_more() -> N
     assert world.copies.agree() and not world["D"].store.list_disputes()
 
 
+def test_a_pending_command_of_a_copy_that_is_older_than_a_lost_memory_is_signed_again() -> None:
+    """C loses its memory, then a copy from before the loss comes back: what it sends next bears a lost name."""
+    world = ChannelWorld()
+    old, old_of_d = world.copy_database("C"), world.copy_database("D")
+    world.create("C", "aa")
+    world.create("D", "dd")
+    world.collect()
+    world.put_back("D", old_of_d)
+    world.restart("D")
+    world.deliver(0)
+    world.deliver(0)
+    world.lose_database("C")
+    world.restart("C")
+    world.collect()
+    world.put_back("C", old)
+    world.restart("C")
+    world.create("C", "bb")
+    world.run()
+    for name in ("C", "D"):
+        world[name].recovery.ask_health()
+    world.run()
+    assert not world["C"].store.list_pending() and not world["D"].store.list_pending()
+    assert world.outcome("C", "bb").state == "success" and world.copies.agree()
+
+
 # The worked example of the discussion
 
 

@@ -222,7 +222,7 @@ class Gateway:
     def _is_lock_live(self, session: Session) -> bool:
         """The sender burns only while its lock is held (C29). A burn that is begun already is the ledger's to judge."""
         is_asked = self._rules.burn_only_under_a_live_lock and "3.4" not in session.begun
-        return not is_asked or self._journal.network.state(f"{session.id}/2.1") == "live"
+        return not is_asked or self._journal.network.state(session.operation_id("2.1")) == "live"
 
     def _on_refusal(self, session: Session, row: Row, refusal: LedgerRefused) -> Work[bytes | None]:
         """The own network refused an action: back out where that is still possible, else wait for a human."""

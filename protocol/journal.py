@@ -216,7 +216,7 @@ class Journal:
         row = session.next_row
         if row is None or row.number not in session.begun or not self.rules.ask_the_ledger_before_repeating:
             return
-        receipt = self.network.receipt(f"{session.id}/{row.number}")
+        receipt = self.network.receipt(session.operation_id(row.number))
         if receipt is not None:
             self.write_receipt(session, row, receipt)
 

@@ -44,7 +44,7 @@ from protocol.session import Session
 from protocol.signing import KeyPair, KeyRing, read_payload
 from protocol.steps import Role, find_row, find_step
 from protocol.stores import SQLiteLog
-from protocol.trace import Crashed, Delivered, Event, Logged, Lost, Restarted, TimedOut, Trace
+from protocol.trace import Crashed, Delivered, Logged, Lost, Restarted, TimedOut, Trace
 
 OWNERS = {  # SATP 8.1: whose gateway it is; the common name of the draft's example
     CLAIM["senderGatewayId"]: "GatewayOps LTD",
@@ -227,7 +227,7 @@ class World:
         if side.gateway is not None:
             raise Misuse(f"{side.id} is up; crash it first")
         self._drop(lambda message: True)
-        self._report(Restarted(self.now, side.id))
+        self.trace.add(Restarted(self.now, side.id))
         self._make_gateway(side)
         self._live(side, lambda gateway: gateway.restart())
 
@@ -362,9 +362,6 @@ class World:
     def _compute_patience(self) -> int:
         return PATIENCE if all(side.gateway for side in self._sides.values()) else 1
 
-    def _report(self, event: Event) -> None:
-        self.trace.add(event)
-
     def _live(self, side: Side, work: Callable[[Gateway], list[Outgoing]]) -> None:
         """Let a gateway work and send what comes of it; if it crashes on the way, nothing is sent."""
         try:
@@ -378,7 +375,7 @@ class World:
     def _end(self, side: Side, where: str) -> None:
         if side.gateway is None or side.log is None:
             raise Misuse(f"{side.id} is down already")
-        self._report(Crashed(self.now, side.id, where))
+        self.trace.add(Crashed(self.now, side.id, where))
         side.log.close()
         side.log = side.gateway = side.wire.armed = None
         self._drop(lambda message: message.target is side)
@@ -388,7 +385,7 @@ class World:
         message = InFlight(source, target, data, step, name)
         if step in self._to_lose:
             self._to_lose.remove(step)
-            self._report(Lost(self.now, source.id, target.id, step, name))
+            self.trace.add(Lost(self.now, source.id, target.id, step, name))
             return
         self.link.append(message)
         if step in self._to_repeat:
@@ -399,11 +396,11 @@ class World:
         source, target = message.source, message.target
         self._time += timedelta(seconds=DELIVERY_S)
         if target.gateway is None:
-            self._report(Lost(self.now, source.id, target.id, message.step, message.name))
+            self.trace.add(Lost(self.now, source.id, target.id, message.step, message.name))
             return
         again = message.data in self._arrived
         self._arrived.add(message.data)
-        self._report(Delivered(self.now, source.id, target.id, message.step, message.name, again))
+        self.trace.add(Delivered(self.now, source.id, target.id, message.step, message.name, again))
 
         def work(gateway: Gateway) -> list[Outgoing]:
             reply = gateway.receive(message.data)
@@ -414,13 +411,13 @@ class World:
     def _drop(self, is_lost: Callable[[InFlight], bool]) -> None:
         for message in [message for message in self.link if is_lost(message)]:
             self.link.remove(message)
-            self._report(Lost(self.now, message.source.id, message.target.id, message.step, message.name))
+            self.trace.add(Lost(self.now, message.source.id, message.target.id, message.step, message.name))
 
     def _time_out(self) -> None:
         self._time += timedelta(seconds=TIME_OUT_S)
         for side in self._sides.values():
             if side.gateway is not None and any(not session.is_at_rest for session in self._known(side.role)):
-                self._report(TimedOut(self.now, side.id))
+                self.trace.add(TimedOut(self.now, side.id))
                 self._live(side, lambda gateway: gateway.on_time_out())
 
     def __repr__(self) -> str:

@@ -67,7 +67,7 @@ class Rollback:
         if session.role is not Role.SENDER or "3.4" not in session.begun:
             return False
         row = find_row("3.4")
-        answer = self._journal.network.cancel(f"{session.id}/3.4")
+        answer = self._journal.network.cancel(session.operation_id("3.4"))
         if isinstance(answer, Cancellation):
             self._write_cancellation(session, row, answer)
             return False
@@ -79,7 +79,7 @@ class Rollback:
         """One own action: cancelled if it has not happened, else undone, unless something else ended it already."""
         network, journal = self._journal.network, self._journal
         row = find_row(undo.number.removesuffix("/undo"))
-        operation_id = f"{session.id}/{row.number}"
+        operation_id = session.operation_id(row.number)
         if row.number in session.begun:
             answer = network.cancel(operation_id)
             if isinstance(answer, Cancellation):
@@ -94,7 +94,7 @@ class Rollback:
 
     def _find_end(self, session: Session, undo: Row) -> Receipt | None:
         """What ended the lock or the mint already. It may have ended between this question and the undoing."""
-        return self._journal.network.end_of(f"{session.id}/{undo.number.removesuffix('/undo')}")
+        return self._journal.network.end_of(session.operation_id(undo.number.removesuffix("/undo")))
 
     def _write_cancellation(self, session: Session, row: Row, answer: Cancellation) -> None:
         payload = {"cancellation": answer.as_json(), "signed": answer.signed}

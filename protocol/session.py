@@ -168,13 +168,17 @@ class Session:
 
     # ------------------------------------------------------------------ what to do and to say
 
+    def operation_id(self, step: str) -> str:
+        """The name of an action on the ledger, made of session and step: R3."""
+        return f"{self.id}/{step}"
+
     def compute_order(self, row: Row, preimage: str = "") -> Order:
-        """What to ask of the own network. The operation id is made of session and step: R3."""
+        """What to ask of the own network."""
         claim, capabilities = self.claim, self.proposal["gatewayAndNetworkCapabilities"]
         seconds = [capabilities["networkLockExpirationTime"], claim.get("assetLockExpirationTime")]
         is_lock, is_hashed = row.name == "lock", claim["networkLockType"] != "TIME_LOCK"
         return Order(
-            operationId=f"{self.id}/{row.number}",
+            operationId=self.operation_id(row.number),
             action=row.name,
             assetId=claim["digitalAssetId"],
             sessionId=self.id,
@@ -182,7 +186,7 @@ class Session:
             peer=self.peer,
             originator=claim["verifiedOriginatorEntityId"],
             beneficiary=claim["verifiedBeneficiaryEntityId"],
-            under=f"{self.id}/{BUILDS_ON[row.name]}" if row.name in BUILDS_ON else None,
+            under=self.operation_id(BUILDS_ON[row.name]) if row.name in BUILDS_ON else None,
             lockType=claim["networkLockType"] if is_lock else None,
             lock_s=min(filter(None, seconds)) if is_lock else None,
             hashLock=compute_hash_lock(preimage) if is_lock and is_hashed else None,
@@ -249,7 +253,7 @@ class Session:
         network = "senderGatewayNetworkId" if row.actor is Role.SENDER else "recipientGatewayNetworkId"
         expected: Json = {
             "networkId": self.claim[network],
-            "operationId": f"{self.id}/{step}",
+            "operationId": self.operation_id(step),
             "sessionId": self.id,
             "action": action,
             "assetId": self.claim["digitalAssetId"],

@@ -374,8 +374,8 @@ def test_a_third_gateway_cannot_turn_one_against_the_other(delivered: int, world
     check_transferred(world)
 
 
-def test_what_is_parked_goes_on_when_the_next_message_comes_after_all(world: World) -> None:
-    """C7: a commit-final with its receipt beats whatever was said before it."""
+def park_prepared_recipient(world: World) -> None:
+    """The sender's error about commit-ready reaches a recipient that is prepared."""
     world.start()
     world.run(until="3.3")
     session = world.recipient.session(world.sessions[0])
@@ -384,19 +384,17 @@ def test_what_is_parked_goes_on_when_the_next_message_comes_after_all(world: Wor
     error |= {"hashRefusedMessage": last, "hashPrevMessage": session.history.head, "sessionId": session.id}
     assert world.recipient.receive(world.key("GW1").sign(error).encode()) is None
     assert session.parked
+
+
+def test_what_is_parked_goes_on_when_the_next_message_comes_after_all(world: World) -> None:
+    """C7: a commit-final with its receipt beats whatever was said before it."""
+    park_prepared_recipient(world)
     world.run()
     check_transferred(world)
 
 
 def test_what_is_parked_ends_when_the_receipt_of_the_release_comes(world: World) -> None:
-    world.start()
-    world.run(until="3.3")
-    session = world.recipient.session(world.sessions[0])
-    error = read_payload(world.sender.receive(b"hello") or b"")
-    last = digest((session.compute_last_own_message() or "").encode())
-    error |= {"hashRefusedMessage": last, "hashPrevMessage": session.history.head, "sessionId": session.id}
-    world.recipient.receive(world.key("GW1").sign(error).encode())
-    assert session.parked
+    park_prepared_recipient(world)
     world.link.clear()
     world.wait(200)
     world.run()

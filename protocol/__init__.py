@@ -17,9 +17,12 @@ The contents page. A module imports only modules above it, so the package reads 
     channel_recovery    the way back after a loss
     channel             one side of a channel: the command engine
     channel_world       two VASPs, a lossy link between them, a clock, crashes and lost databases
-    certificates        owner CAs and the certificates of their gateways
+    certificates        owner CAs, and the life of their gateways' certificates
+    tls                 TLS 1.3 between gateways, full and resumed, over buffers in memory
     messages/satp       SATP: the messages of stages 1 to 3, errors, abort
+    messages/recovery   what travels after a crash: Transfer-Resume to ROLLBACK-ACK
     steps               TABLE 1: every step of a transfer
+    recovery            TABLE 2: what a session does after a crash
     log                 log entries, their chain, the Log Storage API
     notations           the two notations of log entries in the draft, read as one
     stores              durable stores behind the same API
@@ -29,13 +32,23 @@ The contents page. A module imports only modules above it, so the package reads 
     session             one transfer as a gateway's log tells it
     negotiation         stage 1: what a recipient accepts in a proposal
     journal             log, act, log: the one way to the disk and to the ledger
-    rollback            the way back before the burn: undoing, aborts
+    rollback            the way back before the burn: undoing, aborts, ROLLBACK
+    forward             the way on: every row of TABLE 1 that is ours
+    salvage             what the ledgers alone allow, when both logs are lost
+    facts               the three facts of TABLE 2: log, ledger, peer
+    exchange            RECOVER to RECOVER-SUCCESS, and disputes: two copies of one session made equal
+    admission           who may say what in a recovery: keys, sessions and positions, verified before all else
+    offers              Transfer-Resume and Transfer-Continue: what is told of all sessions at once, and answered
+    reconcile           a gateway comes back: what follows for each session
     gateway             the corridor: a message arrives; a gateway comes back
     example             the transfer that every notebook moves: the draft's own
     faults              where a gateway can be made to crash
+    losses              what a crash may take from a disk: a tail, the log, all since an old copy
+    link                the connection of the two: messages, and the TLS that carries them
     network             World: two gateways, two networks, the link between, a clock
     views               a transfer to be looked at: messages, log entries and ledgers, step by step
     diagrams            a trace as SVG, Mermaid text and ASCII figure
+    stories             a crash and its recovery in one line, and TABLE 2 as a table
 
 `python -m protocol` plays a crash in a terminal.
 """

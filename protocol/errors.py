@@ -56,6 +56,10 @@ class Refused(Explained):
     """The peer broke a rule. `code` is the document's code."""
 
 
+class Unanswered(Refused):
+    """Refused, and nobody is told: an answer could only do harm, or start a quarrel."""
+
+
 class Fault(Explained):
     """Trouble of our own: a damaged file, another writer. Never the peer's, and never told to it."""
 

@@ -53,6 +53,10 @@ DRAFT_EXAMPLE: Json = {
     },
 }
 CLAIM = DRAFT_EXAMPLE["transferInitClaim"]
+OWNERS = {  # SATP 8.1: whose gateway it is; the common name of the draft's example
+    CLAIM["senderGatewayId"]: "GatewayOps LTD",
+    CLAIM["recipientGatewayId"]: "BridgeSolutions LTD",
+}
 KEY_HOLDERS = {  # whose lab key stands in which field of the claim
     "originatorPublicKey": "Alice",
     "beneficiaryPublicKey": "Bob",

@@ -102,6 +102,9 @@ class WatchedNetwork:
             self._report(Asked(self._now(), self._gateway, place, step, f"cancel {describe_step(step)}", happened))
         return answer
 
+    def actions_of(self, gateway: str, session_id: str | None = None) -> list[Receipt]:
+        return self._ledger.actions_of(gateway, session_id)
+
     def end_of(self, operation_id: str) -> Receipt | None:
         return self._ledger.end_of(operation_id)
 

@@ -1,28 +1,33 @@
 """The corridor. A message arrives, or a gateway comes back; both ways lead through the same few lines.
 
     receive    verify -> decide -> log -> act -> log -> reply
-    restart    read the log -> ask the ledger -> continue
+    restart    read the log -> ask the ledger -> tell the peers -> compare -> continue, back out, or stop for a human
 
 Everything that can refuse stands before the first write: a refused message changes neither log nor
 ledger and is answered with the document's code, signed. No action without a durable entry that says it
 is about to happen; no message leaves before the entry that contains it is durable.
 
 The class plays sender and recipient alike. It opens no socket, reads no clock and throws no dice: bytes
-come in and bytes go out, and time is a function it was given. What it does next is decided by TABLE 1.
+come in and bytes go out, and time is a function it was given. TABLE 1 decides what it does next, TABLE 2 what it
+does after a crash.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import zip_longest
 
-from protocol.errors import BAD_SIGNATURE, INVALID_MESSAGE_TYPE, Misuse, Refused, satp_code
+from protocol.admission import Admission
+from protocol.certificates import Certificate, CertifiedKeys
+from protocol.errors import Misuse, NotYet, Refused, Unanswered, satp_code
+from protocol.exchange import Exchange
+from protocol.forward import Forward
 from protocol.journal import AssetNetwork, Journal, Work
-from protocol.ledger import LedgerRefused
 from protocol.log import BrokenChain, LogStorage, Operation
+from protocol.messages.recovery import CrashErrorCode, is_recovery
 from protocol.messages.satp import (
+    NO_ID,
     AnyMessage,
     ErrorMessage,
     SessionAbort,
@@ -35,23 +40,14 @@ from protocol.messages.satp import (
 )
 from protocol.negotiation import Capabilities, Identity, verify_own_proposal, verify_proposal
 from protocol.objects import Json, digest
+from protocol.offers import Offers, Outgoing
+from protocol.reconcile import Judgement, Reconciliation
 from protocol.rollback import Rollback
 from protocol.rules import Rules
+from protocol.salvage import Salvage
 from protocol.session import Session
-from protocol.signing import BadSignature, KeyRing, NotSigned, Signed
+from protocol.signing import KeyRing, Signed
 from protocol.steps import FIRST, LAST, Role, Row, find_row_of_type
-
-
-@dataclass(frozen=True)
-class Outgoing:
-    """Bytes for a peer."""
-
-    peer: str
-    data: bytes
-
-
-class Unanswered(Refused):
-    """Refused, and nobody is told."""
 
 
 class Gateway:
@@ -63,20 +59,35 @@ class Gateway:
         log: LogStorage,
         network: AssetNetwork,
         *,
-        peers: KeyRing,
+        peers: CertifiedKeys,
         networks: KeyRing,
         now: Callable[[], datetime],
+        make_nonce: Callable[[], str],
         rules: Rules | None = None,
         able: Capabilities | None = None,
+        successor: Certificate | None = None,
+        can_resume_tls: Callable[[str], bool] = lambda peer: False,
+        on_verdict: Callable[[Judgement], None] = lambda judgement: None,
     ) -> None:
+        """`make_nonce` gives a text never given before; `successor` certifies the key that replaced a lost one.
+
+        `can_resume_tls`: is the TLS session with a peer still there; `on_verdict` is told what TABLE 2 says.
+        """
         self.identity = identity
         self.id = identity.gateway_id
-        self._peers = peers
         self._networks = networks
         self._rules = rules or Rules()
         self._able = able or Capabilities()
         self._journal = Journal(identity, log, network, now, self._rules)
         self._rollback = Rollback(self._journal, networks)
+        self._forward = Forward(self._journal, self._rollback)
+        salvage = Salvage(self._journal, networks)
+        exchange = Exchange(self._journal, salvage, peers, networks)
+        self._admission = Admission(self._journal, salvage, peers)
+        self._offers = Offers(self._journal, exchange, self._admission, peers, make_nonce, can_resume_tls, successor)
+        self._reconciliation = Reconciliation(
+            self._journal, self._forward, self._rollback, exchange, self._offers, on_verdict
+        )
 
     # ------------------------------------------------------------------ a message arrives
 
@@ -102,7 +113,10 @@ class Gateway:
     def _corridor(self, data: bytes) -> Work[bytes | None]:
         """Verify, decide, log, act, log, reply."""
         try:
-            signed, message = self._verify(data)
+            signed = self._admission.verify(data)
+            if is_recovery(signed.payload):
+                return (yield from self._reconciliation.receive(signed))
+            message = parse_message(signed.payload)
             session, row = self._decide(signed, message)
         except BrokenChain as broken:
             self._journal.damaged[peek_session(data)] = str(broken)
@@ -114,17 +128,7 @@ class Gateway:
         if row is None:
             return (yield from self._on_special(session, signed, message))
         self._journal.write(session, row, Operation.DONE, _as_evidence(signed), signed=signed, closes=row is LAST)
-        return (yield from self._go_on(session))
-
-    def _verify(self, data: bytes) -> tuple[Signed, AnyMessage]:
-        """Signature over the bytes received, then the schema."""
-        try:
-            signed = self._peers.verify(data)
-        except BadSignature as error:
-            raise Refused(error.reason, code=BAD_SIGNATURE, found=error.found) from error
-        except NotSigned as error:
-            raise Refused(error.reason, code=INVALID_MESSAGE_TYPE, found=error.found) from error
-        return signed, parse_message(signed.payload)
+        return (yield from self._forward.go_on(session))
 
     def _decide(self, signed: Signed, message: AnyMessage) -> tuple[Session, Row | None]:
         """The session, and the row of TABLE 1 that the message takes. Row None: a repeated message, error or abort.
@@ -132,6 +136,9 @@ class Gateway:
         Refused unless the message is one of these.
         """
         session = self._journal.find(message.sessionId)
+        self._offers.verify_served(signed.signer, message.sessionId)
+        if session is not None and session.frozen:
+            raise Unanswered("this session is frozen")
         if isinstance(message, ErrorMessage):
             return self._decide_error(session, signed, message), None
         if session is None:
@@ -148,20 +155,29 @@ class Gateway:
         if signed.digest in session.history and self._rules.same_reply_to_a_repeated_request:
             session.verify_author(signed)
             return session, None
-        if row is FIRST:
-            raise Refused("the session exists", code=satp_code("1.1", "sessionId"), found=message.sessionId)
-        session.verify_follows(message, row, self._networks, self._journal.now)
+        if row is FIRST or session.orphan is not None:
+            return self._decide_first(signed, message, session)
+        if row.number == "2.2" and self._journal.has_acted(session, "3.2"):
+            session.verify_recovered(message, row, signed.signer, self._networks)  # it was timely when we minted on it
+        else:
+            session.verify_follows(message, row, self._networks, self._journal.now)
         return session, row
 
-    def _decide_first(self, signed: Signed, message: AnyMessage) -> tuple[Session, Row]:
-        """A session that this gateway does not know begins with a proposal that it can accept."""
+    def _decide_first(self, signed: Signed, message: AnyMessage, known: Session | None = None) -> tuple[Session, Row]:
+        """A session of which this gateway knows no message begins with a proposal that it can accept (row I)."""
         if isinstance(message, SessionAbort):
             raise Unanswered("an abort of no session of ours")
         if not isinstance(message, TransferProposal):
             code = satp_code(find_row_of_type(message.messageType).number, "sessionId")
             raise Refused("unknown session", code=code, found=message.sessionId)
+        if message.sessionId == NO_ID:
+            raise Refused("invalid sessionId", code=satp_code("1.1", "sessionId"), found=NO_ID)
+        if known is not None and (known.orphan is None or known.is_over or known.role is Role.SENDER):
+            raise Refused("the session exists", code=satp_code("1.1", "sessionId"), found=known.id)
         verify_proposal(message, signed, self.identity, self._able)
-        return Session(message.sessionId, self.id), FIRST
+        if known is not None:
+            known.verify_fits(message)
+        return known or Session(message.sessionId, self.id), FIRST
 
     def _decide_error(self, session: Session | None, signed: Signed, error: ErrorMessage) -> Session:
         """An error counts only if the peer of the session says it, about the very bytes that we sent last."""
@@ -170,7 +186,7 @@ class Gateway:
         last = session.compute_last_own_message()
         if last is None or error.hashPrevMessage != session.history.head:
             raise Unanswered("an error about no message that waits for an answer")
-        if error.hashRefusedMessage not in (None, digest(last.encode())):
+        if error.hashRefusedMessage not in (None, digest(self._journal.renew(last))):
             raise Unanswered("an error about a copy of our message, not about what we sent")
         return session
 
@@ -180,15 +196,15 @@ class Gateway:
             return (yield from self._on_error(session, signed, message))
         if isinstance(message, SessionAbort):
             data = yield from self._rollback.follow(session, signed, message)
-            return data if session.ending else (yield from self._go_on(session))
+            return data if session.ending else (yield from self._forward.go_on(session))
         if session.ending:
-            return session.own_abort.encode() if session.own_abort else None
+            return self._journal.renew(session.own_abort) if session.own_abort else None
         if session.parked:
             return None
         stored = session.compute_reply_to(signed.digest)
         if stored is not None:
-            return stored.encode()
-        return None if session.is_at_rest else (yield from self._go_on(session))
+            return self._journal.renew(stored)
+        return None if session.is_at_rest else (yield from self._forward.go_on(session))
 
     def _on_error(self, session: Session, signed: Signed, error: ErrorMessage) -> Work[bytes | None]:
         """The peer refused our last message: before the burn back out, after it wait for a human. Never terminate.
@@ -198,47 +214,21 @@ class Gateway:
         """
         code = error.type.rpartition(":")[2]
         reason = f"{session.peer} answered {code}: {error.detail or error.title}"
-        if session.is_committed or session.is_prepared:
+        if session.is_committed or session.is_prepared or self._rollback.holds_mint(session):
             self._journal.write(
                 session, session.rows_done[-1], Operation.FAIL, {"parked": reason} | _as_evidence(signed)
             )
             return None
         self._journal.write(session, session.rows_done[-1], Operation.FAIL, _as_evidence(signed))
-        return (yield from self._back_out(session, reason, code))
-
-    def _go_on(self, session: Session) -> Work[bytes | None]:
-        """Do every row that is ours, up to and including the next message. The first row not done decides."""
-        while (row := session.next_row) is not None and row.actor is session.role:
-            if not row.is_action:
-                return self._journal.say(session, row)
-            if row.name == "burn" and not self._is_lock_live(session):
-                return (yield from self._back_out(session, "asset lock expired", "err_2.2.9"))
-            try:
-                yield from self._journal.do(session, row)
-            except LedgerRefused as refusal:
-                return (yield from self._on_refusal(session, row, refusal))
-        return None
-
-    def _is_lock_live(self, session: Session) -> bool:
-        """The sender burns only while its lock is held (C29). A burn that is begun already is the ledger's to judge."""
-        is_asked = self._rules.burn_only_under_a_live_lock and "3.4" not in session.begun
-        return not is_asked or self._journal.network.state(session.operation_id("2.1")) == "live"
-
-    def _on_refusal(self, session: Session, row: Row, refusal: LedgerRefused) -> Work[bytes | None]:
-        """The own network refused an action: back out where that is still possible, else wait for a human."""
-        if session.is_committed or session.is_prepared:
-            self._journal.write(session, row, Operation.FAIL, {"parked": f"{row.name} refused: {refusal}"})
-            return None
-        return (yield from self._back_out(session, f"{row.name} refused: {refusal.reason}", refusal.code))
-
-    def _back_out(self, session: Session, reason: str, code: str = "") -> Work[bytes | None]:
-        data = yield from self._rollback.back_out(session, reason, code)
-        return data if session.ending else (yield from self._go_on(session))
+        return (yield from self._forward.back_out(session, reason, code))
 
     # ------------------------------------------------------------------ a transfer starts, waits, ends, comes back
 
     def start(self, proposal: Json) -> Outgoing:
-        """Begin a transfer as sender. `proposal` is the payload of 1.1. Misuse if it is not ours to send."""
+        """Begin a transfer as sender. `proposal` is the payload of 1.1. Misuse if it is not ours to send.
+
+        NotYet while its recipient has not answered our last Transfer-Resume.
+        """
         return self._journal.run(self._propose(proposal))
 
     def start_all(self, proposals: list[Json]) -> list[Outgoing]:
@@ -254,7 +244,9 @@ class Gateway:
             raise Misuse(f"a transfer begins with a transfer-proposal-msg whose senderGatewayId is {self.id}")
         if self._journal.find(message.sessionId) is not None:
             raise Misuse(f"session {message.sessionId} exists; a new transfer needs a new sessionId")
-        verify_own_proposal(message, self.identity, self._peers.owners)
+        verify_own_proposal(message, self.identity, self._offers.peers.owners)
+        if message.transferInitClaim.recipientGatewayId in self._offers.waiting:
+            raise NotYet("this gateway came back and has not heard from that peer yet")
         session = Session(message.sessionId, self.id)
         signed = self._journal.sign(write_message(message))
         self._journal.write(session, FIRST, Operation.INIT, _as_evidence(signed), signed=signed)
@@ -262,53 +254,64 @@ class Gateway:
         return Outgoing(session.peer, signed.compact.encode())
 
     def abort(self, session_id: str, reason: str) -> list[Outgoing]:
-        """End a session on the application's wish (SATP 11.1). Misuse where this gateway may not decide that alone."""
+        """End a session on the application's wish (SATP 11.1). Misuse where this gateway may not decide that alone.
+
+        NotYet while it is compared with the peer after a restart: the log may have forgotten a promise.
+        """
         session = self.session(session_id)
+        if session_id in self._offers.pending:
+            raise NotYet("this gateway came back and has not compared this session with its peer yet")
         if session.is_at_rest or session.ending:
             raise Misuse(f"the session is over: {session!r}")
         if session.is_committed:
             raise Misuse("the asset is burned: an abort has no effect any more")
-        if session.is_prepared:
+        if session.is_prepared or self._rollback.holds_mint(session):
             raise Misuse("commit-ready has been sent: only a receipt of the origin network ends this session now")
-        return self._address(session, self._journal.run(self._back_out(session, reason)))
+        return self._address(session, self._journal.run(self._forward.back_out(session, reason)))
 
     def on_time_out(self) -> list[Outgoing]:
         """No answer came. Every open session goes on where it stands, and says its last word again.
 
-        A time-out decides nothing by itself: the network says whether a lock is over or an action has happened.
+        What is still to be compared after a restart is offered again. A time-out decides nothing by itself: the network
+        says whether a lock is over or an action has happened.
         """
-        return [outgoing for session in self._journal.find_open() for outgoing in self._resume(session)]
+        again = self._offers.offer_again()
+        settled = [each for each in self._journal.find_open() if each.id not in self._offers.pending]
+        return again + [outgoing for session in settled for outgoing in self._resume(session)]
 
-    def restart(self) -> list[Outgoing]:
-        """After a crash: read the log, ask the ledger about what was begun, go on, and say the last word again.
+    def restart(self, crash: CrashErrorCode = "process", start: str = "last-message") -> list[Outgoing]:
+        """After a crash: read the log, ask the ledger about what was begun, and tell every peer where we stand.
 
-        The same as a time-out, on purpose: a gateway that was interrupted without a crash is in the same place.
+        `crash` is what is known to be lost. Sessions continue from the "last-message" of this gateway, or its first
+        one in the present "stage": the thread's question, and both work.
         """
-        return self.on_time_out()
+        return self._reconciliation.begin(crash, start)
+
+    def collect(self) -> list[Outgoing]:
+        """To be called after `receive`: what a Transfer-Continue has set in motion, for all its sessions."""
+        return self._reconciliation.follow_up()
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether a session is still to be compared with its peer."""
+        return bool(self._offers.pending)
+
+    def find_unheard(self) -> set[str]:
+        """The peers that have not answered our last Transfer-Resume."""
+        return set(self._offers.waiting)
+
+    def wants_tls_resumed(self, peer: str) -> bool:
+        """What that peer's last Transfer-Continue said; False if it has said nothing."""
+        return self._offers.tls_resume.get(peer, False)
 
     def _resume(self, session: Session) -> list[Outgoing]:
         if session.is_at_rest:
             return []
-        data = self._journal.run(self._continue(session))
+        data = self._journal.run(self._forward.resume(session))
         last = session.compute_last_own_message()
         if data is None and last is not None and not (session.ending or session.is_at_rest):
-            data = last.encode()
+            data = self._journal.renew(last)
         return self._address(session, data)
-
-    def _continue(self, session: Session) -> Work[bytes | None]:
-        """Go on backing out if that was begun, else forward; a lock that is lost begins it."""
-        if session.ending:
-            data = yield from self._rollback.go_on(session)
-            if session.ending:
-                return data
-        self._journal.ask(session)
-        if self._has_lost_its_lock(session):
-            return (yield from self._back_out(session, "asset lock expired", "err_2.2.9"))
-        return (yield from self._go_on(session))
-
-    def _has_lost_its_lock(self, session: Session) -> bool:
-        is_locked = session.role is Role.SENDER and "2.1" in session.done and "3.4" not in session.done
-        return is_locked and not self._is_lock_live(session)
 
     def _address(self, session: Session, data: bytes | None) -> list[Outgoing]:
         return [] if data is None else [Outgoing(session.peer, data)]
@@ -327,6 +330,11 @@ class Gateway:
     def damaged(self) -> dict[str, str]:
         """Sessions whose log cannot be read, and why: for a human. All others go on."""
         return dict(self._journal.damaged)
+
+    @property
+    def disputes(self) -> dict[str, Json]:
+        """Frozen sessions: the reason, the signed evidence of both sides, and the dispute as it was said."""
+        return {each.id: each.frozen for each in self._journal.find_open() if each.frozen is not None}
 
     def __repr__(self) -> str:
         sessions = "; ".join(repr(session) for session in self._journal.known)

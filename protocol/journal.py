@@ -17,20 +17,23 @@ decides anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol, TypeAlias, TypeVar, cast
 
+from protocol.certificates import Certificate
 from protocol.errors import Misuse
 from protocol.ledger import Cancellation, LedgerRefused, Order, PendingUntil, Receipt, rfc3339
 from protocol.log import BrokenChain, LogEntry, LogStorage, Operation
-from protocol.messages.satp import VERSION
+from protocol.messages.recovery import RECOVERY_NAMESPACE
+from protocol.messages.satp import NO_ID, VERSION
 from protocol.negotiation import Identity
 from protocol.objects import Json, canonical, digest
 from protocol.rules import Rules
 from protocol.session import Session
-from protocol.signing import Signed
-from protocol.steps import LAST, Role, Row
+from protocol.signing import Signed, extract, reread
+from protocol.steps import LAST, RESTART, Role, Row
 
 T = TypeVar("T")
 Work: TypeAlias = Generator[None, None, T]
@@ -50,6 +53,8 @@ class AssetNetwork(Protocol):
 
     def state(self, lock_id: str) -> str: ...
 
+    def actions_of(self, gateway: str, session_id: str | None = None) -> list[Receipt]: ...
+
 
 class Journal:
     """The sessions of one gateway, as its log tells them."""
@@ -63,6 +68,7 @@ class Journal:
         self._log = log
         self._now = now
         self._sessions: dict[str, Session] = {}
+        self._chronicle: list[Json] = []
         self.damaged: dict[str, str] = {}
 
     @property
@@ -72,6 +78,8 @@ class Journal:
 
     def find(self, session_id: str) -> Session | None:
         """The state of a transfer, read from the log if need be; None if this gateway has none of that name."""
+        if session_id == NO_ID:
+            return None  # the gateway's own log, about its restarts
         if session_id not in self._sessions:
             entries = self._log.getLog(session_id)
             if not entries:
@@ -107,6 +115,56 @@ class Journal:
                 self.damaged[name] = str(broken)
         return found
 
+    def count_restart(self, why: str) -> int:
+        """One more restart, durable before anybody hears of it; returns how often this gateway has come up.
+
+        Restarts are logged under a session of their own. If the log is lost, the count begins anew.
+        """
+        chronicle = self._read_chronicle()
+        incarnation = 2 + sum("incarnation" in payload for payload in self._chronicle)
+        payload = {"incarnation": incarnation, "crashErrorCode": why}
+        name = RECOVERY_NAMESPACE + "transfer-resume-msg"
+        self._append(chronicle, RESTART, Operation.INIT, payload, closes=True, recovery=name)
+        return incarnation
+
+    def _read_chronicle(self) -> Session:
+        """The gateway's own log, as a session: its restarts, and the keys of peers that were replaced."""
+        chronicle, self._chronicle = Session(NO_ID, self.identity.gateway_id), []
+        for entry in self._log.getLog(NO_ID):
+            chronicle.apply(entry)
+            self._chronicle.append(entry.payload)
+        return chronicle
+
+    def read_successions(self) -> list[str]:
+        """The certificates (DER, base64) that peers have shown and the configuration does not know, oldest first."""
+        self._read_chronicle()
+        return [payload["succession"]["certificate"] for payload in self._chronicle if "succession" in payload]
+
+    def note_succession(self, certificate: Certificate) -> None:
+        """A peer has a new key. Noted once, and not only with its open sessions: there may be none."""
+        if certificate.base64 not in self.read_successions():
+            self._append(self._read_chronicle(), RESTART, Operation.DONE, _as_succession(certificate), closes=True)
+
+    def write_succession(self, session: Session, certificate: Certificate) -> None:
+        """A gateway of this session has a new key; what is in the chain under the old one still verifies (C27)."""
+        name = RECOVERY_NAMESPACE + "recover-msg"
+        row = session.rows_done[-1] if session.rows_done else RESTART
+        self.write(session, row, Operation.DONE, _as_succession(certificate), recovery=name)
+
+    def renew(self, compact: str) -> bytes:
+        """A stored message of ours, to be sent again: under the present key. The digest, its name, stays the same."""
+        if self.identity.former and extract(compact).headers()["kid"] != self.identity.key.public.kid:
+            compact = self.identity.key.sign(reread(compact, self.identity.gateway_id).payload)
+        return compact.encode()
+
+    def is_damaged(self, session_id: str) -> bool:
+        """Whether the log of this session cannot be read; remembered, for a human."""
+        try:
+            self.find(session_id)
+        except BrokenChain as broken:
+            self.damaged[session_id] = str(broken)
+        return session_id in self.damaged
+
     def run(self, work: Work[T]) -> T:
         """Work through it; every entry is durable as soon as it is written.
 
@@ -128,15 +186,27 @@ class Journal:
         """
         results: dict[int, T] = {}
         while len(results) < len(works):
-            try:
-                with self._log.group():
-                    for place, work in enumerate(works):
-                        if place not in results:
-                            self._advance(work, place, results)
-            except BaseException:
-                self._sessions.clear()
-                raise
+            with self.together():
+                for place, work in enumerate(works):
+                    if place not in results:
+                        self._advance(work, place, results)
         return [results[place] for place in range(len(works))]
+
+    @contextmanager
+    def together(self, sessions: int = 2) -> Iterator[None]:
+        """What is written inside shares one flush of the disk, and is not durable before. No action stands inside.
+
+        With fewer `sessions` than two there is nothing to share: each entry is durable as soon as it is written.
+        """
+        if sessions < 2:
+            yield
+            return
+        try:
+            with self._log.group():
+                yield
+        except BaseException:
+            self._sessions.clear()
+            raise
 
     @staticmethod
     def _advance(work: Work[T], place: int, results: dict[int, T]) -> None:
@@ -154,8 +224,27 @@ class Journal:
         *,
         signed: Signed | None = None,
         closes: bool = False,
-    ) -> None:
-        """One entry: in the log first, then part of what we know. `signed` is the message in it, if it is at hand."""
+        recovery: str | None = None,
+    ) -> LogEntry:
+        """One entry: in the log first, then part of what we know. `signed` is the message in it, if it is at hand.
+
+        `recovery` names the recovery message that it belongs to (RECOVERY 4).
+        """
+        entry = self._append(session, row, operation, payload, signed=signed, closes=closes, recovery=recovery)
+        self._sessions[session.id] = session
+        return entry
+
+    def _append(
+        self,
+        session: Session,
+        row: Row,
+        operation: Operation,
+        payload: Json,
+        *,
+        signed: Signed | None = None,
+        closes: bool = False,
+        recovery: str | None = None,
+    ) -> LogEntry:
         entry = LogEntry(
             version=VERSION,
             sessionId=session.id,
@@ -169,10 +258,11 @@ class Journal:
             payload=payload,
             payloadHash=digest(payload),
             lastEntryHash=session.last_hash,
+            recoveryMessage=recovery,
         )
         self._log.writeLogEntry(entry, closes=closes)
         session.apply(entry, signed)
-        self._sessions[session.id] = session
+        return entry
 
     def do(self, session: Session, row: Row) -> Work[Receipt]:
         """A ledger action: intent, action, outcome. Raises LedgerRefused after logging it; PendingUntil as it is."""
@@ -212,13 +302,23 @@ class Journal:
         return Signed(key.sign_canonical(body), self.identity.gateway_id, key.public.kid, payload, digest(body))
 
     def ask(self, session: Session) -> None:
-        """An action that was begun and has no outcome may have happened. Only the ledger knows."""
+        """An action that was begun and has no outcome may have happened. Only the ledger knows.
+
+        Nor does the log know that it is whole: the entry that says "begun" may be among those that were lost. So the
+        next action is asked about, begun or not.
+        """
         row = session.next_row
-        if row is None or row.number not in session.begun or not self.rules.ask_the_ledger_before_repeating:
+        if row is None or not row.is_action or row.actor is not session.role or session.orphan is not None:
+            return
+        if not self.rules.ask_the_ledger_before_repeating:
             return
         receipt = self.network.receipt(session.operation_id(row.number))
         if receipt is not None:
             self.write_receipt(session, row, receipt)
+
+    def has_acted(self, session: Session, step: str) -> bool:
+        """Whether the own network made the lock or the mint of this session, whatever the log says."""
+        return self.network.state(session.operation_id(step)) != "unknown"
 
     def write_receipt(self, session: Session, row: Row, receipt: Receipt) -> None:
         payload = {"receipt": receipt.as_json(), "signed": receipt.signed}
@@ -228,7 +328,13 @@ class Journal:
         """The secret of a hash lock, hexadecimal: from the log once it is there, else computed from the signing key.
 
         A deterministic signature is known to the holder of the key alone, so the secret needs no dice, and is found
-        again even if the log is lost.
+        again even if the log is lost. If log and key are lost, so is the secret: such a lock can only expire.
         """
-        logged = session.begun.get("2.1", {}).get("preimage")
-        return str(logged or digest(self.identity.key.sign({"preimage of the lock of": session.id}).encode()))
+        computed = {"preimage of the lock of": session.id}
+        return session.preimage or digest(self.identity.key.sign(computed).encode())
+
+
+def _as_succession(certificate: Certificate) -> Json:
+    """How a new key stands in the log."""
+    key = {"gatewayId": certificate.gateway_id, "kid": certificate.key.kid}
+    return {"succession": key | {"certificate": certificate.base64}}

@@ -7,7 +7,7 @@ every crash of a gateway. The ledger says what happened; a log entry only says w
     receipt(operation id)   whether it has happened *yet*, and the proof
     cancel(operation id)    for good: the receipt, or a cancellation after which it is refused for ever
     end_of(operation id)    the receipt of what ended a lock or a mint; None while it stands
-    state(lock id)          where a lock stands: another question than whether an operation ran
+    state(lock id)          where a lock or mint stands: another question than whether an operation ran
 
 A lock is named by the operation that made it. Burn, unlock and expiry exclude each other on one lock,
 assign and destroy on one mint: whoever comes second is refused. Expiry is an event with a receipt.
@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from heapq import heappop, heappush
 
 from protocol.errors import Misuse, Refused
 from protocol.objects import Json
@@ -152,7 +153,13 @@ ACTIONS: dict[str, tuple[frozenset[State | None], State]] = {
     "assign": (frozenset({State.HELD}), State.FREE),
     "destroy": (frozenset({State.HELD}), State.DESTROYED),
 }
-LOCK_WORDS = {"burn": "burned", "unlock": "unlocked", "expire": "expired"}
+END_WORDS = {
+    "burn": "burned",
+    "unlock": "unlocked",
+    "expire": "expired",
+    "assign": "assigned",
+    "destroy": "destroyed",
+}
 
 
 @lru_cache(maxsize=1024)
@@ -178,7 +185,8 @@ class Ledger:
         self._ends: dict[str, Receipt] = {}
         self._cancelled: dict[str, Cancellation] = {}
         self._history: list[Receipt] = []
-        self._locked: dict[str, Asset] = {}
+        self._of_session: dict[str, list[Receipt]] = {}
+        self._expiring: list[tuple[datetime, int, str]] = []  # a heap: when, at which height it was locked, what
 
     @property
     def name(self) -> str:
@@ -292,18 +300,22 @@ class Ledger:
         receipt = replace(receipt, signed=self._key.sign(receipt.as_json()))
         if asset is not None:
             self._assets[asset.id] = asset
-            self._locked.pop(asset.id, None)
             if asset.expiry is not None:
-                self._locked[asset.id] = asset
+                heappush(self._expiring, (asset.expiry, receipt.height, asset.id))
         if order.under is not None:
             self._ends[order.under] = receipt
         self._receipts[order.operationId] = receipt
         self._history.append(receipt)
+        self._of_session.setdefault(receipt.sessionId, []).append(receipt)
         return receipt
 
     def _let_locks_expire(self) -> None:
         now = self._now()
-        for asset in [asset for asset in self._locked.values() if asset.expiry is not None and asset.expiry <= now]:
+        while self._expiring and self._expiring[0][0] <= now:
+            expiry, _, asset_id = heappop(self._expiring)
+            asset = self._assets[asset_id]
+            if asset.expiry != expiry:
+                continue  # burned or unlocked before
             lock = self._receipts[asset.under or ""]
             order = Order(
                 f"{asset.under}/expire",
@@ -331,16 +343,23 @@ class Ledger:
         return self._ends.get(operation_id)
 
     def state(self, lock_id: str) -> str:
-        """Where a lock stands: `live`, `burned`, `unlocked`, `expired`, or `unknown`. Not whether an operation ran."""
-        self._let_locks_expire()
-        lock, end = self._receipts.get(lock_id), self._ends.get(lock_id)
-        if lock is None or lock.action != "lock":
-            return "unknown"
-        return LOCK_WORDS[end.action] if end else "live"
+        """Where a lock stands: `live`, `burned`, `unlocked`, `expired`, or `unknown`. Not whether an operation ran.
 
-    def actions_of(self, gateway: str) -> list[Receipt]:
-        """All that this network did for a gateway, oldest first: what is left when both logs are lost."""
-        return [receipt for receipt in self._history if receipt.gateway == gateway]
+        Of a mint: `live`, `assigned`, `destroyed`, or `unknown`.
+        """
+        self._let_locks_expire()
+        made, end = self._receipts.get(lock_id), self._ends.get(lock_id)
+        if made is None or made.action not in ("lock", "mint"):
+            return "unknown"
+        return END_WORDS[end.action] if end else "live"
+
+    def actions_of(self, gateway: str, session_id: str | None = None) -> list[Receipt]:
+        """All that this network did for a gateway, oldest first: what is left when both logs are lost.
+
+        Or what it did in one session; that is found without reading the history of the network.
+        """
+        found = self._history if session_id is None else self._of_session.get(session_id, [])
+        return [receipt for receipt in found if receipt.gateway == gateway]
 
     @property
     def assets(self) -> list[Asset]:

@@ -124,9 +124,10 @@ class LogEntry(BaseModel):
         return canonical(self.as_json())
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A changed copy must not keep the bytes of the original."""
+        """A changed copy must not keep the bytes of the original, nor their hash."""
         copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("canonical_bytes", None)
+        for computed in ("canonical_bytes", "entry_hash"):
+            copied.__dict__.pop(computed, None)
         return copied
 
     def as_json(self) -> Json:
@@ -139,6 +140,11 @@ class LogEntry(BaseModel):
 
     def compute_hash(self) -> str:
         """Digest over all fields, the previous entry's hash included: this is what chains them."""
+        return self.entry_hash
+
+    @cached_property
+    def entry_hash(self) -> str:
+        """Computed once, as the bytes are: whoever reads a log needs it to verify, to compare and to go on from."""
         return digest(self.canonical_bytes)
 
     def __repr__(self) -> str:
@@ -277,6 +283,11 @@ def is_end(entry: LogEntry) -> bool:
     return is_last or entry.payload.get("ended") is True
 
 
+def is_reopening(entry: LogEntry) -> bool:
+    """Whether a session that was closed needs a human again: it is frozen in a dispute."""
+    return "frozen" in entry.payload
+
+
 # ------------------------------------------------------------------ the API
 
 
@@ -305,7 +316,11 @@ class LogStorage(Protocol):
         """Ours: every session, oldest first."""
 
     def getOpenSessions(self) -> list[str]:
-        """Ours: the sessions that no entry has closed, oldest first. A restart begins with them."""
+        """Ours: the sessions that no entry has closed, and those in dispute, oldest first. A restart begins there."""
+
+    def isEmpty(self) -> bool:
+        """Ours: no session at all. A gateway that comes back to an empty log has lost it, or is new."""
+        return not self.getSessions()
 
     def group(self) -> AbstractContextManager[None]:
         """Ours: the appends inside become durable together when it ends, and not before.
@@ -361,6 +376,8 @@ class MemoryLog(LogStorage):
         self._entries.setdefault(entry.sessionId, []).append(entry)
         if closes:
             self._closed.add(entry.sessionId)
+        elif is_reopening(entry):
+            self._closed.discard(entry.sessionId)
         return entry.sequenceNumber
 
     def getLogEntry(self, session_id: str, number: int) -> LogEntry:
@@ -401,8 +418,7 @@ class MemoryLog(LogStorage):
             self._entries[session_id].pop()
             if not self._entries[session_id]:
                 del self._entries[session_id]
-            if not was_closed:
-                self._closed.discard(session_id)
+            (self._closed.add if was_closed else self._closed.discard)(session_id)
 
     def verify_durable(self, session_id: str) -> None:
         if any(written == session_id for written, _ in self._undo):

@@ -22,11 +22,12 @@ LOCK_TYPES = ("TIME_LOCK", "HASH_LOCK", "HASH_TIME_LOCK")
 
 @dataclass(frozen=True)
 class Identity:
-    """SATP 5.3.11: a gateway's id, the network behind it, and its signing key."""
+    """SATP 5.3.11: a gateway's id, the network behind it, and its signing key; `former` are keys that it lost."""
 
     gateway_id: str
     network_id: str
     key: KeyPair
+    former: tuple[PublicKey, ...] = ()
 
 
 @dataclass(frozen=True)

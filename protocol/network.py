@@ -5,7 +5,8 @@ real bytes, and its network stands where the client of a real one would stand. T
 lets time pass, writes what it sees into a Trace, and crashes gateways.
 
 A crash throws the gateway object away with everything it had in memory; its file and its ledger stay, and
-`restart` makes a new gateway from them. What was on its way is lost with the connection.
+`restart` makes a new gateway from them. What was on its way is lost with the connection. `forget`, `put_back` and
+`lose_key` take more from a gateway that is down, `cut` takes the connection from two that are up.
 
     world = World()
     world.start()
@@ -24,82 +25,59 @@ import tempfile
 import uuid
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from protocol.certificates import VALID_FROM, VALID_UNTIL, CertifiedKeys, OwnerCA
 from protocol.errors import Misuse
-from protocol.example import CLAIM, make_proposal
-from protocol.faults import CrashPoint, GatewayGone, Tripwire, WatchedLog, WatchedNetwork
-from protocol.gateway import Gateway, Outgoing
+from protocol.example import CLAIM, OWNERS, make_proposal
+from protocol.faults import CrashPoint, GatewayGone, WatchedLog, WatchedNetwork
+from protocol.gateway import Gateway
 from protocol.ledger import Ledger, rfc3339
+from protocol.link import ANSWER, PLAIN, InFlight, Registry, SecureLink, Side, find_label, read_label
 from protocol.log import LogEntry
-from protocol.messages.satp import short_name
+from protocol.losses import copy_log, lose_log, lose_tail, put_log_back
 from protocol.negotiation import Identity
 from protocol.objects import History
+from protocol.offers import Outgoing
+from protocol.reconcile import Judgement
 from protocol.rules import Rules
 from protocol.session import Session
-from protocol.signing import KeyPair, KeyRing, read_payload
-from protocol.steps import Role, find_row, find_step
+from protocol.signing import KeyPair, KeyRing
+from protocol.steps import Role, find_row
 from protocol.stores import SQLiteLog
-from protocol.trace import Crashed, Delivered, Logged, Lost, Restarted, TimedOut, Trace
+from protocol.tls import Endpoint
+from protocol.trace import Crashed, Delivered, Forgotten, Judged, Logged, Restarted, TimedOut, Trace
 
-OWNERS = {  # SATP 8.1: whose gateway it is; the common name of the draft's example
-    CLAIM["senderGatewayId"]: "GatewayOps LTD",
-    CLAIM["recipientGatewayId"]: "BridgeSolutions LTD",
-}
 START = datetime(2024, 10, 3, 12, 2, 0, tzinfo=UTC)  # the minute of the draft's own examples
 DELIVERY_S, TIME_OUT_S = 1, 5
 PATIENCE = 8  # time-outs in a row that change nothing, after which a run ends where it is
 
 
-@dataclass
-class Side:
-    """One gateway's place: what survives a crash (file, ledger, identity), and what does not (gateway)."""
-
-    role: Role
-    identity: Identity
-    ledger: Ledger
-    path: Path
-    wire: Tripwire = field(default_factory=Tripwire)
-    log: WatchedLog | None = None
-    gateway: Gateway | None = None
-
-    @property
-    def id(self) -> str:
-        return self.identity.gateway_id
-
-
-@dataclass(frozen=True)
-class InFlight:
-    """A message on the link."""
-
-    source: Side
-    target: Side
-    data: bytes
-    step: str
-    name: str
-
-
 class World:
-    """Everything that is simulated, in one place. Same seed, same bytes."""
+    """Everything that is simulated, in one place. Same seed, same bytes. Without `tls` there is no handshake."""
 
-    def __init__(self, seed: str = "lab", *, directory: Path | str | None = None, rules: Rules | None = None) -> None:
+    def __init__(
+        self,
+        seed: str = "lab",
+        *,
+        directory: Path | str | None = None,
+        rules: Rules | None = None,
+        tls: bool = True,
+    ) -> None:
         self.seed = seed
+        self.tls = tls
         self.rules = rules or Rules()
         self.directory = Path(directory or tempfile.mkdtemp(prefix="gateways-"))
         self.directory.mkdir(parents=True, exist_ok=True)
         if directory is None:
             weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
         self._time = START
-        self._ids = 0
+        self._ids = self._nonces = 0
         self.link: list[InFlight] = []
         self._arrived: set[bytes] = set()
         self._to_lose: list[str] = []
         self._to_repeat: list[str] = []
-        self._admitted: list[str] = []
         self.sessions: list[str] = []
         self.origin = self._make_network(CLAIM["senderGatewayNetworkId"])
         self.destination = self._make_network(CLAIM["recipientGatewayNetworkId"])
@@ -107,12 +85,11 @@ class World:
             Role.SENDER: self._make_side(Role.SENDER, CLAIM["senderGatewayId"], self.origin),
             Role.RECIPIENT: self._make_side(Role.RECIPIENT, CLAIM["recipientGatewayId"], self.destination),
         }
-        self.owner_cas = {name: OwnerCA(owner, self.key(f"owner of {name}")) for name, owner in OWNERS.items()}
-        self.certificates = {
-            side.id: self.owner_cas[side.id].certify(side.id, side.identity.key.public) for side in self._sides.values()
-        }
-        gateways = tuple(side.id for side in self._sides.values())
-        self.trace = Trace((self.origin.name, *gateways, self.destination.name), gateways)
+        self.registry = Registry(OWNERS, self.key, lambda: self._time)
+        for side in self._sides.values():
+            self.registry.publish(side.id, side.identity.key.public)
+        self.trace = Trace((self.origin.name, *OWNERS, self.destination.name), tuple(OWNERS))
+        self.secure = SecureLink(self.trace.add, lambda: self.now)
         for side in self._sides.values():
             self._make_gateway(side)
 
@@ -131,50 +108,60 @@ class World:
         peer = self._sides[side.role.other]
         names = (side.ledger.network_id, peer.ledger.network_id)
         side.log = WatchedLog(side.path, side.id, side.wire, self.trace.add, lambda: self.now)
+        side.ring = self.registry.make_ring(side.id)
+        side.endpoint = Endpoint(side.identity.key, self.registry.find(side), self.registry.owners, side.ring)
         side.gateway = Gateway(
             side.identity,
             side.log,
             WatchedNetwork(side.ledger, side.id, side.wire, self.trace.add, lambda: self.now),
-            peers=CertifiedKeys(
-                (self.certificates[name] for name in (peer.id, *self._admitted)),
-                self.owner_cas.values(),
-                lambda: self._time,
-            ),
+            peers=side.ring,
             networks=KeyRing((name, self.key(f"network {name}").public) for name in names),
             now=lambda: self._time,
+            make_nonce=self._make_nonce,
             rules=self.rules,
+            successor=side.successor,
+            can_resume_tls=side.endpoint.can_resume if self.tls else lambda peer: False,
+            on_verdict=lambda judgement: self._on_verdict(side, judgement),
         )
+
+    def _on_verdict(self, side: Side, judgement: Judgement) -> None:
+        letter, facts = judgement.row.letter, judgement.facts.words
+        self.trace.add(Judged(self.now, side.id, judgement.session_id, letter, judgement.words, facts))
+
+    def _make_nonce(self) -> str:
+        self._nonces += 1
+        return f"{self.seed}-{self._nonces}"
 
     def make_id(self) -> str:
         """A version 4 UUID, computed from the seed."""
         self._ids += 1
-        return str(
-            uuid.UUID(
-                bytes=hashlib.sha256(f"{self.seed}|{self._ids}".encode(errors="surrogateescape")).digest()[:16],
-                version=4,
-            )
-        )
+        seed = f"{self.seed}|{self._ids}".encode(errors="surrogateescape")
+        return str(uuid.UUID(bytes=hashlib.sha256(seed).digest()[:16], version=4))
 
     # ------------------------------------------------------------------ telling the story
 
     def start(self, asset: str | None = None, *, by: str = Role.SENDER, lock_type: str | None = None) -> str:
         """Issue the asset to its originator, let a gateway propose the transfer; returns the session id.
 
-        Without `asset` it is the draft's own example, with the draft's ids; `lock_type` is another one than the
-        example's HASH_TIME_LOCK. `by="GW2"` goes the other way, from Bob to Alice: then GW2 is the sender of that
-        session. An asset that the network has already is not issued again.
+        Without `asset` it is the draft's own example, with its ids; `lock_type` is another than its HASH_TIME_LOCK.
+        `by="GW2"` goes the other way, from Bob to Alice. An asset that the network has already is not issued again.
         """
         side = self._side(by)
         self._gateway(side.role)
         is_another = asset is not None or bool(self.sessions) or side.role is Role.RECIPIENT
         ids = (asset or CLAIM["digitalAssetId"], self.make_id(), self.make_id()) if is_another else None
-        proposal = make_proposal(self.key, ids, lock_type, is_mirrored=side.role is Role.RECIPIENT)
+        proposal = make_proposal(self.find_key, ids, lock_type, is_mirrored=side.role is Role.RECIPIENT)
         claim = proposal["transferInitClaim"]
         if not any(known.id == claim["digitalAssetId"] for known in side.ledger.assets):
             side.ledger.issue(claim["digitalAssetId"], claim["verifiedOriginatorEntityId"])
         self.sessions.append(proposal["sessionId"])
         self._live(side, lambda gateway: [gateway.start(proposal)])
         return str(proposal["sessionId"])
+
+    def find_key(self, name: str) -> KeyPair:
+        """The present key of a party: a gateway's may have been replaced."""
+        keys = {side.id: side.identity.key for side in self._sides.values()}
+        return keys.get(name) or self.key(name)
 
     def wait(self, seconds: int) -> None:
         """Let time pass. Nothing is delivered meanwhile; what is due (a lock's expiry) is due afterwards."""
@@ -188,7 +175,7 @@ class World:
         nothing for long, or somebody is down, the run ends where it is.
         """
         crashes, patience = len(self.trace.of(Crashed)), self._compute_patience()
-        while patience and not self._is_done(until, of) and len(self.trace.of(Crashed)) == crashes:
+        while patience and not (until and self._is_done(until, of)) and len(self.trace.of(Crashed)) == crashes:
             entries = len(self.trace.of(Logged))
             if self.link:
                 self.deliver_next()
@@ -221,45 +208,99 @@ class World:
         """Carry one message: the first on the link."""
         self._deliver(self.link.pop(0))
 
-    def restart(self, who: str) -> None:
-        """A new gateway from the same file and the same ledger. The old connection, and what was on it, is gone."""
-        side = self._side(who)
-        if side.gateway is not None:
-            raise Misuse(f"{side.id} is up; crash it first")
-        self._drop(lambda message: True)
+    def restart(self, who: str, start: str = "last-message") -> None:
+        """A new gateway from the same file and the same ledger. The old connection, and what was on it, is gone.
+
+        It tells its peer what is known to be lost. Open sessions go on from the "last-message", or from the first one
+        of the "stage".
+        """
+        side = self._down_side(who)
+        if start not in ("last-message", "stage"):
+            raise Misuse(f"a restart is from the last-message or from the stage, not from {start}")
+        if self.rules.fresh_connection_after_restart:
+            self._hang_up()
         self.trace.add(Restarted(self.now, side.id))
         self._make_gateway(side)
-        self._live(side, lambda gateway: gateway.restart())
+        loss, side.loss = side.loss, "process"
+        self._live(side, lambda gateway: gateway.restart(loss, start))
+
+    def forget(self, who: str, entries: int | None = None) -> None:
+        """A gateway that is down loses the last `entries` of its log, or all of it."""
+        side = self._down_side(who)
+        if entries is None:
+            lose_log(side.path)
+            side.loss, what = "storage", "its log"
+        else:
+            lost = lose_tail(side.path, entries)
+            side.loss = "storage" if side.loss == "storage" else "storage-tail"
+            what = f"the last {lost} {'entry' if lost == 1 else 'entries'} of its log"
+        self.trace.add(Forgotten(self.now, side.id, what))
+
+    def keep_copy(self, who: str) -> bytes:
+        """A backup of a gateway's log as it is now."""
+        return copy_log(self._side(who).path)
+
+    def put_back(self, who: str, copy: bytes) -> None:
+        """A gateway that is down gets an old copy of its log, from `keep_copy`, in place of the present one."""
+        side = self._down_side(who)
+        put_log_back(side.path, copy)
+        side.loss = "storage-tail"
+        self.trace.add(Forgotten(self.now, side.id, "its log to an old copy"))
+
+    def lose_key(self, who: str) -> None:
+        """A gateway that is down loses its signing key. Its owner certifies a new one, with the next serial number."""
+        side = self._down_side(who)
+        serial = self.registry.find(side).serial + 1
+        side.replace_key(self.key(f"{side.id} key {serial}"))
+        side.successor = self.registry.certify(side.id, side.identity.key.public, serial=serial)
+        self.trace.add(Forgotten(self.now, side.id, "its key"))
+
+    def cut(self, by: str | None = None) -> None:
+        """The connection is lost with everything on it; both gateways are up. `by` is the one that notices, if any."""
+        self._hang_up()
+        if by is not None:
+            side = self._side(by)
+            self.trace.add(Forgotten(self.now, side.id, "the connection"))
+            self._live(side, lambda gateway: gateway.restart("connection"))
+
+    def revoke(self, who: str) -> None:
+        """The owner takes a certificate back and tells the peer's operator. What still comes is refused by the peer."""
+        side = self._side(who)
+        self.registry.revoke(self.registry.find(side), [each.ring for each in self._sides.values()])
+        self.trace.add(Forgotten(self.now, side.id, "its certificate: revoked"))
+
+    def renew(self, who: str) -> None:
+        """The owner of a gateway that is up certifies its key anew, with the next serial number.
+
+        Its process goes on with the new certificate and a connection of its own, on which the peer sees it.
+        """
+        side = self._side(who)
+        key, serial = self._gateway(side.role).identity.key.public, self.registry.find(side).serial + 1
+        side.successor = self.registry.publish(side.id, key, serial=serial)
+        self._remake(side)
+        self.cut(by=who)
 
     def abort(self, who: str, reason: str, session_id: str | None = None) -> None:
         """The application behind a gateway ends a session: the first one unless another is named."""
         side, name = self._side(who), session_id or self.sessions[0]
         self._live(side, lambda gateway: gateway.abort(name, reason))
 
-    def admit(self, name: str, valid_from: datetime = VALID_FROM, valid_until: datetime = VALID_UNTIL) -> None:
+    def admit(self, name: str, **validity: datetime) -> None:
         """Both gateways take a certificate of `name`: another gateway, of which nothing but its key exists here.
 
-        Or a new one of a gateway they know; `valid_from` and `valid_until` as in `OwnerCA.certify`.
+        Or a new one of a gateway they know; `validity` as in `OwnerCA.certify`.
         """
-        owner = self.owner_cas.get(name) or OwnerCA(f"owner of {name}", self.key(f"owner of {name}"))
-        self.owner_cas[name] = owner
-        self.certificates[name] = owner.certify(
-            name, self.key(name).public, valid_from=valid_from, valid_until=valid_until
-        )
-        if name not in (side.id for side in self._sides.values()):
-            self._admitted.append(name)
+        self.registry.publish(name, self.key(name).public, 1, **validity)
         for side in self._sides.values():
-            if side.log is not None:
-                side.log.close()
-                self._make_gateway(side)
+            self._remake(side)
 
     def lose(self, step: str) -> None:
-        """Lose the next message of this step."""
-        self._to_lose.append(find_row(step).number)
+        """Lose the next message of this step, or the next recovery message of this name: "transfer-resume"."""
+        self._to_lose.append(find_label(step))
 
     def repeat(self, step: str) -> None:
-        """Deliver the next message of this step twice."""
-        self._to_repeat.append(find_row(step).number)
+        """Deliver the next message of this step, or the next recovery message of this name, twice."""
+        self._to_repeat.append(find_label(step))
 
     # ------------------------------------------------------------------ asking it
 
@@ -275,6 +316,13 @@ class World:
     def recipient(self) -> Gateway:
         return self._gateway(Role.RECIPIENT)
 
+    def endpoint(self, who: str) -> Endpoint:
+        """The TLS of a gateway that is up."""
+        endpoint = self._side(who).endpoint
+        if endpoint is None:
+            raise Misuse(f"{who} is down; restart it first")
+        return endpoint
+
     @property
     def ledgers(self) -> tuple[Ledger, Ledger]:
         return self.origin, self.destination
@@ -288,17 +336,14 @@ class World:
     @property
     def is_at_rest(self) -> bool:
         """Nothing on the link, both gateways up, and every session complete or parked wherever it is known."""
-        if self.link or any(side.gateway is None for side in self._sides.values()):
+        if self.link or any(side.gateway is None or self._is_comparing(side) for side in self._sides.values()):
             return False
         return all(session.is_at_rest for role in Role for session in self._known(role))
 
     def log(self, who: str, session_id: str | None = None) -> list[LogEntry]:
         """The entries in a gateway's file, also while it is down; of the first session unless another is named."""
-        store = SQLiteLog(self._side(who).path)
-        try:
+        with closing(SQLiteLog(self._side(who).path)) as store:
             return store.getLog(session_id or self.sessions[0]) if self.sessions else []
-        finally:
-            store.close()
 
     def history(self, who: str, session_id: str | None = None) -> History:
         """The signed messages of a session as a gateway holds them; of the first session unless another is named."""
@@ -310,10 +355,10 @@ class World:
 
     def count_acts(self, who: str, step: str) -> int:
         """How many durable acts a gateway takes in a step: intent, action and outcome, or one entry for a message."""
-        row = find_row(step)
-        goes_both_ways = len({each.role for each in self._known_everywhere(who)}) > 1
+        row, side = find_row(step), self._side(who)
+        goes_both_ways = side.gateway is not None and len({each.role for each in self._known(side.role)}) > 1
         if row.is_action:
-            return 3 if row.actor == self._side(who).role or goes_both_ways else 0
+            return 3 if row.actor == side.role or goes_both_ways else 0
         return 1
 
     def close(self) -> None:
@@ -332,8 +377,20 @@ class World:
         for side in self._sides.values():
             if who in (side.role, side.id):
                 return side
-        names = [f"{side.role} ({side.id})" for side in self._sides.values()]
-        raise Misuse(f"there is no gateway {who!r}; there are {' and '.join(names)}")
+        names = " and ".join(f"{side.role} ({side.id})" for side in self._sides.values())
+        raise Misuse(f"there is no gateway {who!r}; there are {names}")
+
+    def _down_side(self, who: str) -> Side:
+        side = self._side(who)
+        if side.gateway is not None:
+            raise Misuse(f"{side.id} is up; crash it first")
+        return side
+
+    def _remake(self, side: Side) -> None:
+        """Another configuration, for a gateway that is up."""
+        if side.log is not None:
+            side.log.close()
+            self._make_gateway(side)
 
     def _gateway(self, role: Role) -> Gateway:
         gateway = self._sides[role].gateway
@@ -341,19 +398,13 @@ class World:
             raise Misuse(f"{self._sides[role].id} is down; restart it first")
         return gateway
 
-    def _known_everywhere(self, who: str) -> list[Session]:
-        side = self._side(who)
-        return self._known(side.role) if side.gateway is not None else []
-
     def _known(self, role: Role) -> list[Session]:
         """The sessions of this World that the gateway knows and can read."""
         gateway = self._gateway(role)
         readable = (name for name in self.sessions if name not in gateway.damaged)
         return [found for found in map(gateway.find_session, readable) if found is not None]
 
-    def _is_done(self, until: str | None, of: str | None) -> bool:
-        if until is None:
-            return False
+    def _is_done(self, until: str, of: str | None) -> bool:
         row = find_row(until)
         up = [role for role, side in self._sides.items() if side.gateway is not None]
         sessions = (each for role in up for each in self._known(role) if of in (None, each.id))
@@ -370,64 +421,78 @@ class World:
             self._end(side, str(gone))
             return
         for message in outgoing:
-            self._send(side, self._side(message.peer), message.data)
+            if message.peer in OWNERS:  # of any other gateway nothing but a key exists
+                self._send(side, self._side(message.peer), message.data)
 
     def _end(self, side: Side, where: str) -> None:
         if side.gateway is None or side.log is None:
             raise Misuse(f"{side.id} is down already")
         self.trace.add(Crashed(self.now, side.id, where))
         side.log.close()
-        side.log = side.gateway = side.wire.armed = None
+        side.log = side.gateway = side.endpoint = side.wire.armed = None
         self._drop(lambda message: message.target is side)
 
     def _send(self, source: Side, target: Side, data: bytes) -> None:
         step, name = read_label(data)
-        message = InFlight(source, target, data, step, name)
-        if step in self._to_lose:
-            self._to_lose.remove(step)
-            self.trace.add(Lost(self.now, source.id, target.id, step, name))
+        label = step or name
+        is_lost = label in self._to_lose
+        if self.tls and name not in PLAIN and not self.secure.open(source.endpoint, target.endpoint):
+            is_lost = True
+        message = InFlight(source, target, data, step, name, self.secure.connection if name not in PLAIN else None)
+        if label in self._to_lose:
+            self._to_lose.remove(label)
+        if is_lost:
+            self.trace.add(message.as_lost(self.now))
             return
         self.link.append(message)
-        if step in self._to_repeat:
-            self._to_repeat.remove(step)
+        if label in self._to_repeat:
+            self._to_repeat.remove(label)
             self.link.append(message)
+
+    def _hang_up(self) -> None:
+        self.secure.close()
+        self._drop(lambda message: True)
 
     def _deliver(self, message: InFlight) -> None:
         source, target = message.source, message.target
         self._time += timedelta(seconds=DELIVERY_S)
-        if target.gateway is None:
-            self.trace.add(Lost(self.now, source.id, target.id, message.step, message.name))
+        data = None if target.gateway is None else self.secure.carry(message.connection, source.id, message.data)
+        if data is None:
+            self.trace.add(message.as_lost(self.now))
             return
-        again = message.data in self._arrived
-        self._arrived.add(message.data)
-        self.trace.add(Delivered(self.now, source.id, target.id, message.step, message.name, again))
+        again = data in self._arrived
+        self._arrived.add(data)
+        self.trace.add(Delivered(self.now, source.id, target.id, message.step, message.name, again, data))
 
         def work(gateway: Gateway) -> list[Outgoing]:
-            reply = gateway.receive(message.data)
-            return [Outgoing(source.id, reply)] if reply is not None else []
+            reply = gateway.receive(data)
+            others = gateway.collect()
+            if message.name == ANSWER:
+                self.secure.wants_resumed = gateway.wants_tls_resumed(source.id)
+            return [*([Outgoing(source.id, reply)] if reply is not None else []), *others]
 
         self._live(target, work)
 
     def _drop(self, is_lost: Callable[[InFlight], bool]) -> None:
         for message in [message for message in self.link if is_lost(message)]:
             self.link.remove(message)
-            self.trace.add(Lost(self.now, message.source.id, message.target.id, message.step, message.name))
+            self.trace.add(message.as_lost(self.now))
 
     def _time_out(self) -> None:
         self._time += timedelta(seconds=TIME_OUT_S)
         for side in self._sides.values():
-            if side.gateway is not None and any(not session.is_at_rest for session in self._known(side.role)):
+            if side.gateway is not None and self._is_waiting(side):
                 self.trace.add(TimedOut(self.now, side.id))
                 self._live(side, lambda gateway: gateway.on_time_out())
+
+    def _is_comparing(self, side: Side) -> bool:
+        """Whether a gateway that came back still has something to compare with the other one."""
+        peer, gateway = self._sides[side.role.other], side.gateway
+        return gateway is not None and (peer.id in gateway.find_unheard() or gateway.has_pending)
+
+    def _is_waiting(self, side: Side) -> bool:
+        return self._is_comparing(side) or any(not session.is_at_rest for session in self._known(side.role))
 
     def __repr__(self) -> str:
         gateways = (repr(side.gateway or f"gateway {side.id} is down").strip("'") for side in self._sides.values())
         return "\n".join([*gateways, repr(self.origin), repr(self.destination)])
-
-
-def read_label(data: bytes) -> tuple[str, str]:
-    """What to call a message in a picture: its step and its name; errors by their code."""
-    payload = read_payload(data)
-    if str(payload.get("messageType", "")).endswith(":error-msg"):
-        return "", f"error {str(payload['type']).rpartition(':')[2]}"
-    return find_step(payload["messageType"]), short_name(payload["messageType"])

@@ -4,12 +4,16 @@ The draft has no rule between commit-ready and commit-final, precisely where the
 
     the sender may back out until its network has burned; whether it has, its network says
     the recipient may back out until it has logged commit-ready; from then on it is *prepared* and leaves that
-    state only on a receipt of the origin network: of the burn, or of the unlock or expiry that ended the lock
+    state only on a receipt of the origin network: of the burn, or of the unlock or expiry that ended the lock.
+    A mint that its network holds binds it too: the entry that says "commit-ready" may be among those that were lost
 
 Backing out is a list of small durable steps, so that a crash in the middle goes on where it stopped: the
 intent; for each own action in reverse, a cancellation if it may still land, then its undoing; last the
-abort message, which carries the receipts and closes the session. An entry in the log is an intent and
-never the decision: a sender that wanted to back out and finds the asset burned goes forward.
+message that carries the receipts and closes the session. An entry in the log is an intent and never the
+decision: a sender that wanted to back out and finds the asset burned goes forward.
+
+The message is an abort in a session that goes on, and ROLLBACK (RECOVERY 5.3.4) in one that is being recovered.
+They say the same; ROLLBACK is answered with ROLLBACK-ACK, and both are stored and said again when asked for.
 """
 
 from __future__ import annotations
@@ -18,10 +22,11 @@ from protocol.errors import INVALID_MESSAGE_TYPE, Refused
 from protocol.journal import Journal, Work
 from protocol.ledger import Cancellation, LedgerRefused, PendingUntil, Receipt
 from protocol.log import Operation
+from protocol.messages import recovery as wire
 from protocol.messages.satp import NAMESPACE, SessionAbort
-from protocol.objects import Json
-from protocol.session import Session
-from protocol.signing import KeyRing, Signed
+from protocol.objects import Json, digest
+from protocol.session import ANCHORS, Session, read_receipt
+from protocol.signing import KeyRing, Signed, read_payload
 from protocol.steps import Role, Row, find_row, make_abort
 
 
@@ -32,21 +37,23 @@ class Rollback:
         self._journal = journal
         self._networks = networks
 
-    def back_out(self, session: Session, reason: str, code: str = "") -> Work[bytes | None]:
+    def back_out(self, session: Session, reason: str, code: str = "", *, reports: bool = False) -> Work[bytes | None]:
         """Begin to back out, for `reason` and with the draft's `code` if it has one. See `go_on` for the result."""
         payload: Json = {"backOut": {"reason": reason} | ({"code": code} if code else {})}
         self._journal.write(session, _row(session), Operation.INIT, payload)
-        return (yield from self.go_on(session))
+        return (yield from self.go_on(session, reports=reports))
 
-    def go_on(self, session: Session) -> Work[bytes | None]:
-        """Undo what is left to undo, then say so. Returns the abort message.
+    def go_on(self, session: Session, *, reports: bool = False) -> Work[bytes | None]:
+        """Undo what is left to undo, then say so. Returns the abort message, or ROLLBACK if it `reports` a recovery.
 
-        None if the peer said it first, if the network allows no early unlock (try again later), or if the asset
-        turns out to be burned: then `session.ending` is None again and the only way is forward.
+        ROLLBACK-ACK if the peer has said ROLLBACK before, None if it said an abort. None too if the network allows no
+        early unlock (try again later), or if the asset turns out to be burned: then `session.ending` is None again
+        and the only way is forward.
         """
         yield  # the intent must be durable before anything is cancelled or undone
         self._journal.verify_durable(session)
-        if self._find_burn(session):
+        self._find_anchor(session)
+        if self._find_final(session, reports):
             return None
         while (undo := session.next_undo) is not None:
             try:
@@ -58,21 +65,46 @@ class Rollback:
                     self._journal.write(session, undo, Operation.FAIL, {"parked": f"{undo.name} refused: {refusal}"})
                     return None
         if session.abort is not None:
-            self._journal.write(session, _row(session), Operation.ACK, {"ended": True}, closes=True)
-            return None
-        return self._say_abort(session)
+            answer = self._compute_acknowledgement(session)
+            content: Json = {"ended": True} | ({"acknowledgement": answer} if answer else {})
+            self._journal.write(session, _row(session), Operation.ACK, content, closes=True)
+            return answer.encode() if answer else None
+        return self._say_rollback(session) if reports else self._say_abort(session)
 
-    def _find_burn(self, session: Session) -> bool:
-        """A burn that was begun may still land: cancel it, or learn that it has happened."""
-        if session.role is not Role.SENDER or "3.4" not in session.begun:
+    def _find_anchor(self, session: Session) -> None:
+        """The entries that say "locked" or "minted" may be lost; what the own network holds is to be taken back."""
+        row = find_row(ANCHORS[session.role])
+        if row.number in session.done or row.number in session.begun:
+            return
+        if self._journal.network.state(session.operation_id(row.number)) == "unknown":
+            return
+        receipt = self._journal.network.receipt(session.operation_id(row.number))
+        if receipt is not None:
+            self._journal.write_receipt(session, row, receipt)
+
+    def _find_final(self, session: Session, may_have_forgotten: bool) -> bool:
+        """What cannot be taken back: the network says that it has happened, or refuses it for good from now on.
+
+        A burn that was begun may still land. After a crash the entry that says "begun" may be lost, so then any burn
+        under a live lock is refused. What both logs have forgotten, burn and assignment, the networks know.
+        """
+        step, word = ("3.4", "burned") if session.role is Role.SENDER else ("3.6", "assigned")
+        is_final = self._journal.network.state(session.operation_id(ANCHORS[session.role])) == word
+        if session.abort is None and self.holds_mint(session):
+            words = "the mint is held: only a receipt of the origin network frees it"
+            self._journal.write(session, _row(session), Operation.FAIL, {"goesOn": words})
+            return True
+        is_locked = "2.1" in session.done and "2.1/undo" not in session.done
+        is_possible = "3.4" in session.begun or (may_have_forgotten and is_locked)
+        if not is_final and (session.role is not Role.SENDER or not is_possible or "3.4" in session.cancelled):
             return False
-        row = find_row("3.4")
-        answer = self._journal.network.cancel(session.operation_id("3.4"))
+        row = find_row(step)
+        answer = self._journal.network.cancel(session.operation_id(step))
         if isinstance(answer, Cancellation):
             self._write_cancellation(session, row, answer)
             return False
         self._journal.write_receipt(session, row, answer)
-        self._journal.write(session, _row(session), Operation.FAIL, {"goesOn": "the asset is burned"})
+        self._journal.write(session, _row(session), Operation.FAIL, {"goesOn": f"the asset is {word}"})
         return True
 
     def _take_back(self, session: Session, undo: Row) -> Work[None]:
@@ -102,42 +134,155 @@ class Rollback:
 
     def _say_abort(self, session: Session) -> bytes:
         """The abort message cites the last message of the peer, which the peer surely has; ours may have been lost."""
-        receipts = [session.receipts[step]["signed"] for step in session.receipts if step.endswith("/undo")]
-        cited = next((version for version in reversed(list(session.history)) if version.author == session.peer), None)
         payload = {
             "messageType": NAMESPACE + "session-abort-msg",
             "sessionId": session.id,
             "transferContextId": session.context,
             **(session.ending or {}),
-            "receipts": receipts,
-            "hashPrevMessage": cited.name if cited else session.history.head,
+            "receipts": _list_proofs(session),
+            "hashPrevMessage": _cite(session),
             "timestamp": self._journal.now,
         }
+        return self._say(session, payload)
+
+    def _say_rollback(self, session: Session) -> bytes:
+        """ROLLBACK: what was undone, and the receipts of it."""
+        payload = {
+            "messageType": wire.RECOVERY_NAMESPACE + "rollback-msg",
+            **_name_session(session),
+            **(session.ending or {}),
+            **_list_undone(session),
+            "success": True,
+            "timestamp": self._journal.now,
+        }
+        cited = _cite(session)
+        return self._say(session, payload | ({"hashPrevMessage": cited} if cited else {}))
+
+    def _say(self, session: Session, payload: Json) -> bytes:
         compact = self._journal.identity.key.sign(payload)
         content = {"message": compact, "author": self._journal.identity.gateway_id, "ended": True}
         self._journal.write(session, _row(session), Operation.INIT, content, closes=True)
         return compact.encode()
 
+    def report(self, session: Session) -> bytes:
+        """ROLLBACK for a session that was ended here, in whatever way: the stored one, if it was said before."""
+        if session.own_abort is not None and self.has_said(session):
+            return self._journal.renew(session.own_abort)
+        return self._say_rollback(session)
+
+    def has_said(self, session: Session) -> bool:
+        """Whether a ROLLBACK of ours is stored: saying it again changes nothing."""
+        return session.own_abort is not None and is_rollback(session.own_abort)
+
+    def acknowledge(self, session: Session, name: str) -> bytes:
+        """ROLLBACK-ACK for the ROLLBACK of this name: the stored one if there is one.
+
+        Without success if something is still to be undone. What is stored may also be the peer's, about our own.
+        """
+        stored = session.acknowledgement if session.own_abort is None else None
+        if stored is not None and read_payload(stored)["hashPrevMessage"] == name:
+            return self._journal.renew(stored)
+        return self._make_acknowledgement(session, name).encode()
+
+    def _compute_acknowledgement(self, session: Session) -> str | None:
+        """The answer to the ROLLBACK that ended this session; None if it was an abort."""
+        if session.abort is None or not is_rollback(session.abort):
+            return None
+        return self._make_acknowledgement(session, digest(read_payload(session.abort)))
+
+    def _make_acknowledgement(self, session: Session, name: str) -> str:
+        payload = {
+            "messageType": wire.RECOVERY_NAMESPACE + "rollback-ack-msg",
+            **_name_session(session),
+            **_list_undone(session),
+            "success": session.next_undo is None,
+            "hashPrevMessage": name,
+            "timestamp": self._journal.now,
+        }
+        return self._journal.identity.key.sign(payload)
+
     # ------------------------------------------------------------------ the peer ends it
 
-    def verify_abort(self, session: Session, message: SessionAbort) -> None:
-        """Raise Refused for an abort that cannot be: unchained, after the burn, or without the receipt it needs."""
-        if message.transferContextId != session.context or message.hashPrevMessage not in session.history:
+    def verify_abort(self, session: Session, message: SessionAbort | wire.Rollback) -> None:
+        """Raise Refused for an abort that cannot be: unchained, after the burn, or without the receipt it needs.
+
+        A recipient that holds a mint may have forgotten that it sent commit-ready: it needs the receipt too.
+        """
+        if isinstance(message, SessionAbort):
+            context, receipts = message.transferContextId, message.receipts
+        else:
+            context, receipts = message.contextId or "", message.proofs
+        is_chained = message.hashPrevMessage in session.history
+        if not (is_chained and context == session.context) and session.orphan is None:
             words = "the abort does not cite a message of this session"
             raise Refused(words, code=INVALID_MESSAGE_TYPE, field="hashPrevMessage", found=message.hashPrevMessage)
         if session.is_committed:
             raise Refused("the asset is burned: an abort has no effect any more", code=INVALID_MESSAGE_TYPE)
-        if session.is_prepared:
-            session.verify_release(message.receipts, self._networks)
+        if session.is_prepared or self.holds_mint(session):
+            session.verify_release(receipts, self._networks)
 
-    def follow(self, session: Session, signed: Signed, message: SessionAbort) -> Work[bytes | None]:
+    def holds_mint(self, session: Session) -> bool:
+        """Whether a recipient has minted, whatever its log says: then it may have sent commit-ready.
+
+        Without the rule to reconcile before serving, a log is believed if there is one.
+        """
+        is_asked = self._journal.rules.reconcile_before_serving or session.orphan is not None
+        is_live = self._journal.network.state(session.operation_id(ANCHORS[Role.RECIPIENT])) == "live"
+        return session.role is Role.RECIPIENT and is_asked and is_live
+
+    def shows_loss(self, session: Session, receipts: list[str]) -> bool:
+        """Whether these receipts show that the mint was destroyed in the recipient's network although we have burned.
+
+        Then a refusal would mend nothing: both gateways would repeat themselves for ever.
+        """
+        if session.role is not Role.SENDER or not session.is_committed:
+            return False
+        network, mint = session.claim["recipientGatewayNetworkId"], session.operation_id("3.2")
+        shown = [read_receipt(each, network, self._networks, "proofs", INVALID_MESSAGE_TYPE) for each in receipts]
+        return any((receipt.get("action"), receipt.get("under")) == ("destroy", mint) for receipt in shown)
+
+    def follow(self, session: Session, signed: Signed, message: SessionAbort | wire.Rollback) -> Work[bytes | None]:
         """The peer has ended the session: keep its word, and undo what is ours."""
         why = {"reason": f"{session.peer}: {message.reason}"} | ({"code": message.code} if message.code else {})
         payload = {"message": signed.compact, "author": signed.signer, "backOut": why}
         self._journal.write(session, _row(session), Operation.DONE, payload)
-        return (yield from self.go_on(session))
+        return (yield from self.go_on(session, reports=isinstance(message, wire.Rollback)))
 
 
 def _row(session: Session) -> Row:
     """Aborts are logged under the stage in which they happened."""
     return make_abort(session.role, session.rows_done[-1].stage)
+
+
+def is_rollback(compact: str) -> bool:
+    """Whether the word that ended a session was a ROLLBACK, or an abort."""
+    return bool(read_payload(compact)["messageType"] == wire.RECOVERY_NAMESPACE + "rollback-msg")
+
+
+def _cite(session: Session) -> str | None:
+    """The last message of the peer; ours, which it may not have, only if it has said nothing yet."""
+    cited = next((version for version in reversed(list(session.history)) if version.author == session.peer), None)
+    return cited.name if cited else session.history.head
+
+
+def find_cited(session: Session) -> str | None:
+    """What our report of this session cites, or would cite: a message that the peer may have forgotten since."""
+    said = read_payload(session.own_abort) if session.own_abort else {"hashPrevMessage": _cite(session)}
+    return said.get("hashPrevMessage")
+
+
+def _name_session(session: Session) -> Json:
+    return {"sessionId": session.id} | ({"contextId": session.context} if session.context else {})
+
+
+def _list_proofs(session: Session) -> list[str]:
+    return [session.receipts[step]["signed"] for step in session.receipts if step.endswith("/undo")]
+
+
+def _list_undone(session: Session) -> Json:
+    """RECOVERY 5.3.4: "actions performed to rollback a state (e.g., UNLOCK; BURN)", and the proofs of them.
+
+    A lock that expired was not unlocked by anybody: its receipt says `expire`.
+    """
+    undone = [session.receipts[step] for step in session.receipts if step.endswith("/undo")]
+    return {"actionsPerformed": [str(receipt["action"]).upper() for receipt in undone], "proofs": _list_proofs(session)}

@@ -31,6 +31,12 @@ class Rules:
     burn_only_under_a_live_lock: bool = True
     """C4, C29: the sender asks for the state of its lock right before it burns; the ledger checks it once more."""
 
+    reconcile_before_serving: bool = True
+    """R24, R25: after a restart nothing of a peer is served before both have compared where they stand."""
+
+    fresh_connection_after_restart: bool = True
+    """R36: what was on its way on the old connection can no longer arrive. Only so a log can be lost safely."""
+
     def __repr__(self) -> str:
         off = [field.name for field in fields(self) if not getattr(self, field.name)]
         return f"every rule but {', '.join(off)}" if off else "every rule"

@@ -9,7 +9,10 @@ with (`verify_follows`): the shared chain by `hashPrevMessage`, the claim by `ha
 receipts of the peer's network inside the assertions.
 
 A session ends in one of three ways: complete (3.9), ended by an abort after everything was undone, or
-parked: a human has to look. Nothing else closes it.
+parked: a human has to look. Nothing else closes it. What is frozen in a dispute is at rest too, and for good.
+
+Where both logs were lost there is a session without messages: an *orphan*, known from the receipt of its lock
+or mint alone. It can be undone, or completed if the asset is burned; it has no next step.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from dataclasses import dataclass, field
 from protocol.errors import INSUFFICIENT_PERMISSIONS, INVALID_MESSAGE_TYPE, Refused, satp_code
 from protocol.ledger import Order, compute_hash_lock
 from protocol.log import LogEntry, Operation, compute_genesis
-from protocol.messages.satp import NAMESPACE, VERSION, AssertionClaim, Message, short_name
+from protocol.messages.satp import NAMESPACE, VERSION, AssertionClaim, Message, TransferProposal, short_name
 from protocol.objects import History, Json, Version, digest
 from protocol.signing import KeyRing, Signed, read_payload, reread
 from protocol.steps import LAST, Role, Row, find_row, make_undo, next_row, rows_of
@@ -34,6 +37,7 @@ CLAIMS = {
     "3.5": ("burnAssertionClaimFormat", "BURN_ASSERTION_CLAIM_FORMAT_1", "burnAssertionClaim", "3.4"),
     "3.7": ("assignmentAssertionClaimFormat", "ASSIGNMENT_ASSERTION_CLAIM_FORMAT_1", "assignmentAssertionClaim", "3.6"),
 }
+ANCHORS = {Role.SENDER: "2.1", Role.RECIPIENT: "3.2"}  # what a role can take back: its lock, its mint
 BUILDS_ON = {"burn": "2.1", "unlock": "2.1", "assign": "3.2", "destroy": "3.2"}  # the lock or mint that an action ends
 
 
@@ -56,8 +60,13 @@ class Session:
     ending: Json | None = None
     abort: str | None = None
     own_abort: str | None = None
+    acknowledgement: str | None = None
     is_ended: bool = False
     parked: str | None = None
+    frozen: Json | None = None
+    preimage: str = field(default="", repr=False)
+    keys: dict[str, str] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)
     length: int = 0
     last_hash: str = ""
 
@@ -74,22 +83,35 @@ class Session:
             self.own_abort = payload["message"] if payload["author"] == self.gateway_id else None
         elif "message" in payload and entry.operation is not Operation.FAIL:
             self._apply_message(entry.step, signed or reread(payload["message"], payload["author"]))
-        if "order" in payload:
-            self.begun[entry.step] = payload
-        if "receipt" in payload:
-            self.receipts[entry.step] = payload["receipt"] | {"signed": payload["signed"]}
-        if "receipt" in payload or "cancellation" in payload:
-            self.begun.pop(entry.step.removesuffix("/undo"), None)
-            self.begun.pop(entry.step, None)
-        if "receipt" in payload or ("cancellation" in payload and entry.step.endswith("/undo")):
-            self.done.add(entry.step)
+        self._apply_action(entry.step, payload)
         if "backOut" in payload:
             self.ending, self.parked = payload["backOut"], None
         if "goesOn" in payload:
             self.ending = None
+        if "succession" in payload:
+            self.keys[payload["succession"]["gatewayId"]] = payload["succession"]["kid"]
+        self.acknowledgement = payload.get("acknowledgement", self.acknowledgement)
+        self.frozen = payload.get("frozen", self.frozen)
         self.parked = payload.get("parked", self.parked)
         self.is_ended = self.is_ended or payload.get("ended", False)
         self.length, self.last_hash = entry.sequenceNumber, entry.compute_hash()
+
+    def _apply_action(self, step: str, payload: Json) -> None:
+        """An action on the ledger: begun, done, or cancelled for good."""
+        if "order" in payload:
+            self.begun[step] = payload
+            self.preimage = payload.get("preimage", self.preimage)
+        if "receipt" in payload:
+            self.receipts[step] = payload["receipt"] | {"signed": payload["signed"]}
+            if not self.proposal and step in ANCHORS.values():
+                self.role = next(role for role, anchor in ANCHORS.items() if anchor == step)
+        if "cancellation" in payload:
+            self.cancelled.add(step)
+        if "receipt" in payload or "cancellation" in payload:
+            self.begun.pop(step.removesuffix("/undo"), None)
+            self.begun.pop(step, None)
+        if "receipt" in payload or ("cancellation" in payload and step.endswith("/undo")):
+            self.done.add(step)
 
     def _apply_message(self, step: str, signed: Signed) -> None:
         content, author = signed.payload, signed.signer
@@ -105,6 +127,8 @@ class Session:
         self.message_of[step] = signed.digest
         self.done.add(step)
         self.parked = None  # the next message came after all
+        if author == self.gateway_id and self.ending and not self.is_ended:
+            self.ending = None  # taken back from the peer: we went on after we had wanted to leave
 
     # ------------------------------------------------------------------ where it stands
 
@@ -115,7 +139,14 @@ class Session:
         return claim
 
     @property
+    def orphan(self) -> Json | None:
+        """The receipt that is left of this session where both logs were lost; None where there are messages."""
+        return None if self.proposal else self.receipts.get(ANCHORS[self.role])
+
+    @property
     def peer(self) -> str:
+        if self.orphan is not None:
+            return str(self.orphan["peer"])
         return str(self.claim["recipientGatewayId" if self.role is Role.SENDER else "senderGatewayId"])
 
     @property
@@ -138,8 +169,8 @@ class Session:
 
     @property
     def is_at_rest(self) -> bool:
-        """Complete, ended, or parked until a human decides."""
-        return self.parked is not None or self.is_over
+        """Complete, ended, frozen, or parked until a human decides."""
+        return self.parked is not None or self.frozen is not None or self.is_over
 
     @property
     def is_over(self) -> bool:
@@ -161,6 +192,13 @@ class Session:
         last = self.history[self.history.head] if self.history.head else None
         return last.signed if last is not None and last.author == self.gateway_id else None
 
+    def compute_first_of_stage(self) -> str | None:
+        """The first message of this gateway in the stage where the session stands; None if there is none."""
+        stage = self.rows_done[-1].stage
+        own = (row for row in rows_of(self.role) if row.stage == stage and row.actor is self.role)
+        first = next((self.message_of[row.number] for row in own if row.number in self.message_of), None)
+        return self.history[first].signed if first is not None else None
+
     def compute_reply_to(self, name: str) -> str | None:
         """The message with which this gateway answered the message `name`, byte for byte."""
         after = self.history.after(name)
@@ -174,6 +212,8 @@ class Session:
 
     def compute_order(self, row: Row, preimage: str = "") -> Order:
         """What to ask of the own network."""
+        if self.orphan is not None:
+            return self._compute_order_of_orphan(self.orphan, row, preimage)
         claim, capabilities = self.claim, self.proposal["gatewayAndNetworkCapabilities"]
         seconds = [capabilities["networkLockExpirationTime"], claim.get("assetLockExpirationTime")]
         is_lock, is_hashed = row.name == "lock", claim["networkLockType"] != "TIME_LOCK"
@@ -192,6 +232,21 @@ class Session:
             hashLock=compute_hash_lock(preimage) if is_lock and is_hashed else None,
             preimage=preimage if row.name == "unlock" and is_hashed else None,
             recordHash=self.history.head if row.name == "record" else None,
+        )
+
+    def _compute_order_of_orphan(self, receipt: Json, row: Row, preimage: str) -> Order:
+        """The same where only the receipt of the lock or mint is left: it names asset, peer and beneficiary."""
+        return Order(
+            operationId=self.operation_id(row.number),
+            action=row.name,
+            assetId=receipt["assetId"],
+            sessionId=self.id,
+            gateway=self.gateway_id,
+            peer=self.peer,
+            originator="",
+            beneficiary=receipt["beneficiary"],
+            under=receipt["operationId"],
+            preimage=preimage or None,
         )
 
     def compute_payload(self, row: Row, now: str) -> Json:
@@ -225,8 +280,39 @@ class Session:
             words = "the signer is not the peer of this session"
             raise Refused(words, code=INSUFFICIENT_PERMISSIONS, expected=self.peer, found=signer)
 
+    def verify_fits(self, proposal: TransferProposal) -> None:
+        """Refused unless this proposal is about what the network holds for an orphan."""
+        claim, receipt = proposal.transferInitClaim, self.orphan or {}
+        found = {"assetId": claim.digitalAssetId, "beneficiary": claim.verifiedBeneficiaryEntityId}
+        expected = {name: receipt[name] for name in found}
+        if found != expected:
+            words = "the mint is of another asset or beneficiary"
+            raise Refused(words, code=INVALID_MESSAGE_TYPE, expected=expected, found=found)
+
     def verify_follows(self, message: Message, row: Row, networks: KeyRing, now: str) -> None:
-        """Raise Refused unless `message` is the next version of this transfer. `now` is RFC 3339."""
+        """Raise Refused unless `message` is the peer's next version of this transfer. `now` is RFC 3339."""
+        self._verify_links(message, row)
+        if row.number in CLAIMS:
+            receipt = self._verify_claim(row, getattr(message, CLAIMS[row.number][2]), networks)
+            if row.number == "2.2":
+                self._verify_expiration(getattr(message, "lockAssertionExpiration", ""), receipt, now)
+
+    def verify_recovered(self, message: Message, row: Row, author: str, networks: KeyRing) -> None:
+        """The same for a message of either side that was lost here and comes back: it was timely when it was said.
+
+        A claim of our own must carry the receipt that our own network has for that action.
+        """
+        self._verify_links(message, row)
+        if author == self.gateway_id and row.number in CLAIMS:
+            field_path, step = f"{CLAIMS[row.number][2]}.receipt", CLAIMS[row.number][3]
+            said, known = getattr(message, CLAIMS[row.number][2]).receipt, self.receipts[step]["signed"]
+            if said != known:
+                raise Refused("our network gave another receipt", field=field_path, expected=known, found=said)
+        elif row.number in CLAIMS:
+            self._verify_claim(row, getattr(message, CLAIMS[row.number][2]), networks)
+
+    def _verify_links(self, message: Message, row: Row) -> None:
+        """What every message must agree with: context, chain, hashes of what was agreed, and its place in TABLE 1."""
         expected = {"transferContextId": self.context, "hashPrevMessage": self.history.head}
         if row.number == "1.2":
             expected["version"] = VERSION
@@ -241,10 +327,6 @@ class Session:
         if row is not self.next_row:
             words = f"step {row.number} does not come next"
             raise Refused(words, code=INVALID_MESSAGE_TYPE, expected=self.next_row, found=row)
-        if row.number in CLAIMS:
-            receipt = self._verify_claim(row, getattr(message, CLAIMS[row.number][2]), networks)
-            if row.number == "2.2":
-                self._verify_expiration(getattr(message, "lockAssertionExpiration", ""), receipt, now)
 
     def _verify_claim(self, row: Row, claim: AssertionClaim, networks: KeyRing) -> Json:
         """The receipt inside must be the peer's network's, about this session, this asset and this action."""
@@ -285,24 +367,46 @@ class Session:
 
     def verify_release(self, receipts: list[str], networks: KeyRing) -> None:
         """Raise Refused unless one of the receipts shows that the lock in the origin network ended without a burn."""
-        lock = self.peer_receipts["2.1"]["operationId"]
-        origin = self.claim["senderGatewayNetworkId"]
-        for compact in receipts:
-            receipt = read_receipt(compact, origin, networks, "receipts", INVALID_MESSAGE_TYPE)
-            if receipt.get("under") == lock and receipt.get("action") in ("unlock", "expire"):
-                return
+        if self.find_end_of_lock(receipts, networks, ("unlock", "expire")) is not None:
+            return
         raise Refused(
             "a recipient that has sent commit-ready waits for the receipt that ended the lock",
             code=INVALID_MESSAGE_TYPE,
         )
 
+    def find_end_of_lock(self, receipts: list[str], networks: KeyRing, actions: tuple[str, ...]) -> Json | None:
+        """The first of these receipts by which the origin network ended the lock of this session in one of these ways.
+
+        Refused for what is no receipt of that network. Without its assertion the lock is known by its name alone.
+        """
+        lock = self.peer_receipts.get("2.1", {}).get("operationId", self.operation_id("2.1"))
+        for compact in receipts:
+            origin = self.claim["senderGatewayNetworkId"] if self.proposal else self._find_network(compact, networks)
+            receipt = read_receipt(compact, origin, networks, "receipts", INVALID_MESSAGE_TYPE)
+            is_ours = receipt.get("gateway") == self.peer and receipt.get("peer") == self.gateway_id
+            if receipt.get("under") == lock and receipt.get("action") in actions and is_ours:
+                return receipt
+        return None
+
+    def _find_network(self, compact: str, networks: KeyRing) -> str:
+        """Which network signed it: any that we know but our own, which would speak for us and not for the peer."""
+        own = (self.orphan or {}).get("networkId")
+        signer = networks.verify(compact).signer
+        if signer == own:
+            raise Refused("a receipt of our own network shows nothing about the peer's", code=INVALID_MESSAGE_TYPE)
+        return signer
+
     def __repr__(self) -> str:
-        if self.parked:
+        if self.frozen:
+            state = f"frozen: {self.frozen['reason']}"
+        elif self.parked:
             state = f"parked: {self.parked}"
         elif self.ending:
             state = f"{'ended' if self.is_ended else 'backing out'}: {self.ending['reason']}"
-        elif self.next_row is None:
+        elif self.next_row is None or self.is_ended:
             state = "complete"
+        elif self.orphan is not None:
+            state = f"known from the {self.orphan['action']} alone"
         else:
             state = f"next {self.next_row.number} {short_name(self.next_row.name)} ({self.next_row.actor})"
         return f"session {self.id[:8]} as {self.role}, {state}"

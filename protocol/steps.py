@@ -96,6 +96,10 @@ def make_abort(role: Role, stage: int) -> Row:
     return Row("abort", stage, role, Kind.MESSAGE, "session-abort-msg")
 
 
+RESTART = Row("restart", 0, Role.SENDER, Kind.MESSAGE, "transfer-resume-msg")  # no row either: a gateway came back
+NO_ROWS = {"abort": "session-abort", RESTART.number: "transfer-resume"}  # what is logged like a step and is none
+
+
 def find_row(number: str) -> Row:
     """The row of a step, or of its undoing."""
     if number.endswith("/undo") and number.removesuffix("/undo") in _BY_NUMBER:
@@ -106,8 +110,8 @@ def find_row(number: str) -> Row:
 
 
 def describe_step(number: str) -> str:
-    """The name of a step, an undoing or an abort, for people."""
-    return "session-abort" if number == "abort" else short_name(find_row(number).name)
+    """The name of a step, an undoing, an abort or a restart, for people."""
+    return NO_ROWS.get(number) or short_name(find_row(number).name)
 
 
 def find_row_of_type(message_type: str) -> Row:

@@ -38,6 +38,7 @@ from protocol.log import (
     LogStorage,
     StorageFailed,
     is_end,
+    is_reopening,
     validate_entry,
     verify_chain,
     verify_continues,
@@ -102,7 +103,12 @@ class SQLiteLog(LogStorage):
             execute(
                 "INSERT INTO session VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
                 "length = excluded.length, last_hash = excluded.last_hash, is_open = excluded.is_open",
-                (entry.sessionId, length + 1, entry.compute_hash(), int(bool(is_open) and not closes)),
+                (
+                    entry.sessionId,
+                    length + 1,
+                    entry.compute_hash(),
+                    int((is_open or is_reopening(entry)) and not closes),
+                ),
             )
         return entry.sequenceNumber
 
@@ -199,6 +205,10 @@ class SQLiteLog(LogStorage):
     def getOpenSessions(self) -> list[str]:
         with _reading():
             return [row[0] for row in self._database.execute(OPEN_SESSIONS)]
+
+    def isEmpty(self) -> bool:
+        with _reading():
+            return self._database.execute("SELECT 1 FROM session LIMIT 1").fetchone() is None
 
     def verify(self) -> Iterator[Checked]:
         """Read the whole file, one session at a time; as long as `getSessions`, and it goes on after a broken one.

@@ -22,13 +22,17 @@ class Event:
 
 @dataclass(frozen=True)
 class Delivered(Event):
-    """A message arrived. `step` is its row in TABLE 1, empty for errors; `again` if the same bytes arrived before."""
+    """A message arrived. `step` is its row in TABLE 1, empty for errors; `again` if the same bytes arrived before.
+
+    `data` are its bytes as they came out of the connection.
+    """
 
     source: str
     target: str
     step: str
     name: str
     again: bool = False
+    data: bytes = field(default=b"", repr=False)
 
     def __str__(self) -> str:
         return f"{self.source} -> {self.target}: {self.step} {self.name}{' (again)' if self.again else ''}"
@@ -114,6 +118,59 @@ class Crashed(Event):
 
 
 @dataclass(frozen=True)
+class Connected(Event):
+    """A TLS connection came about; `is_resumed` as OpenSSL itself says."""
+
+    one: str
+    other: str
+    is_resumed: bool
+
+    def __str__(self) -> str:
+        return f"{self.one} and {self.other} connect: TLS 1.3, {'resumed' if self.is_resumed else 'full handshake'}"
+
+
+@dataclass(frozen=True)
+class NotConnected(Event):
+    """A handshake was refused by `gateway`; `is_resumed` if OpenSSL had agreed to resume before we looked."""
+
+    gateway: str
+    peer: str
+    reason: str
+    is_resumed: bool
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(frozen=True)
+class Judged(Event):
+    """TABLE 2 has spoken: the row with `letter` holds for a session at `gateway`, because of its three `facts`.
+
+    The facts are words of TABLE 2: what the log says, what the ledger says, what the peer holds.
+    """
+
+    gateway: str
+    session: str
+    letter: str
+    verdict: str
+    facts: tuple[str, str, str]
+
+    def __str__(self) -> str:
+        return f"{self.gateway}, row {self.letter}: {self.verdict}"
+
+
+@dataclass(frozen=True)
+class Forgotten(Event):
+    """Something of a gateway that is down was lost besides its process: entries, its log, its key, the connection."""
+
+    gateway: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.gateway} loses {self.what}"
+
+
+@dataclass(frozen=True)
 class Restarted(Event):
     """A new gateway was made from the same files and the same ledger."""
 
@@ -150,7 +207,19 @@ class Trace:
 
     def since(self, step: str) -> Trace:
         """The events from the first one of `step` on, as a trace of their own."""
-        place = next((n for n, event in enumerate(self.events) if getattr(event, "step", "") == step), len(self.events))
+        steps = (n for n, event in enumerate(self.events) if getattr(event, "step", "") == step)
+        return self._cut(next(steps, len(self.events)))
+
+    def since_crash(self) -> Trace:
+        """The events from the last message before the first crash on, as a trace of their own.
+
+        A connection lost without a crash counts as one; without either it is the whole trace.
+        """
+        crash = next((n for n, event in enumerate(self.events) if isinstance(event, Crashed | Forgotten)), 0)
+        arrivals = [n for n, event in enumerate(self.events[:crash]) if isinstance(event, Delivered)]
+        return self._cut(arrivals[-1] if arrivals else 0)
+
+    def _cut(self, place: int) -> Trace:
         down = self.down
         for event in self.events[:place]:
             if isinstance(event, Crashed):

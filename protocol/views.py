@@ -8,6 +8,7 @@ for hashes (first eight digits), keys (first eight letters of the thumbprint) an
       .messages              its signed messages as a table: the chain
       .step("2.2")           message or order, log entries of both sides, both ledgers before and after
     read_message(world, data)  a signed message that came back, verified
+    Dispute(world, who)      why a gateway has frozen a session: the place of the fork, both versions side by side
 
 The ledgers as they were at a step are not remembered by anybody: `Transfer` lets an empty network carry out the
 logged orders again, up to the receipt of that step. So they are the ledger's own words about its past.
@@ -21,9 +22,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from protocol.certificates import Certificate
 from protocol.errors import Misuse, Refused
 from protocol.ledger import Asset, Ledger, Order, Receipt, rfc3339, shorten
 from protocol.log import LogEntry
+from protocol.messages.recovery import RECOVERY_NAMESPACE, is_recovery, parse_recovery, write_recovery
 from protocol.messages.satp import NAMESPACE, parse_message, short_name, write_message
 from protocol.network import World
 from protocol.objects import Json, digest
@@ -56,7 +59,7 @@ class SignedMessage:
 
     @property
     def name(self) -> str:
-        return short_name(self.payload["messageType"])
+        return short_name(str(self.payload["messageType"]).removeprefix(RECOVERY_NAMESPACE))
 
     @property
     def step(self) -> str:
@@ -73,7 +76,10 @@ class SignedMessage:
     def lines(self) -> list[str]:
         """Its fields, in the order of the draft's parameter lists."""
         try:
-            ordered = write_message(parse_message(self.payload))
+            if is_recovery(self.payload):
+                ordered = write_recovery(parse_recovery(self.payload))
+            else:
+                ordered = write_message(parse_message(self.payload))
         except Refused:
             ordered = self.payload
         return list(_draw_fields(ordered, "  "))
@@ -161,7 +167,8 @@ def read_message(world: World, data: bytes | str | None) -> SignedMessage:
     """A message of one of the two gateways; BadSignature or NotSigned if it is none, Misuse for silence."""
     if data is None:
         raise Misuse("there was no answer to read")
-    signed = KeyRing((name, world.key(name).public) for name in world.trace.gateways).verify(data)
+    keys = [(name, key(name).public) for key in (world.key, world.find_key) for name in world.trace.gateways]
+    signed = KeyRing(keys).verify(data)
     return SignedMessage(signed.signer, signed.payload, signed.digest)
 
 
@@ -259,6 +266,77 @@ class Transfer:
         return f"session {self.id}: {len(self.messages)} of 11 messages"
 
 
+@dataclass(frozen=True)
+class Fork:
+    """Two messages that follow the same one: `own` is in the chain of the gateway that is asked, `other` is not."""
+
+    after: SignedMessage
+    own: SignedMessage
+    other: SignedMessage
+
+    @property
+    def differences(self) -> list[str]:
+        """The fields in which the two versions differ."""
+        names = dict.fromkeys([*self.own.payload, *self.other.payload])
+        return [name for name in names if self.own.payload.get(name) != self.other.payload.get(name)]
+
+    def __repr__(self) -> str:
+        rows = [f"fork after {self.after.step} {self.after.name}, digest {self.after.digest[:8]}"]
+        names = list(dict.fromkeys([*self.own.payload, *self.other.payload]))
+        cells = [["", "this gateway's", "the other's"], ["digest", self.own.digest[:8], self.other.digest[:8]]]
+        cells.append(["signed by", self.own.signer, self.other.signer])
+        cells += [[name, *(self._draw(each, name) for each in (self.own, self.other))] for name in names]
+        first, second = (max(len(row[column]) for row in cells) for column in (0, 1))
+        for row in cells:
+            mark = "  <- differs" if row[0] in [*self.differences, "digest"] else ""
+            rows.append(f"  {row[0]:{first}}  {row[1]:{second}}  {row[2]}{mark}")
+        return "\n".join(rows)
+
+    @staticmethod
+    def _draw(message: SignedMessage, name: str) -> str:
+        return _describe(name, message.payload[name]) if name in message.payload else "absent"
+
+
+class Dispute:
+    """A session that a gateway has frozen, for the human who has to decide. Every piece of evidence is verified."""
+
+    def __init__(self, world: World, who: str, session_id: str | None = None) -> None:
+        gateway = world.sender if who in ("sender", world.sender.id) else world.recipient
+        self.id, self.gateway = session_id or next(iter(gateway.disputes), ""), gateway.id
+        if self.id not in gateway.disputes:
+            raise Misuse(f"{gateway.id} has frozen no such session")
+        self.reason: str = gateway.disputes[self.id]["reason"]
+        self.messages: list[SignedMessage] = []
+        self.receipts: list[Json] = []
+        networks = KeyRing((each.network_id, world.key(f"network {each.network_id}").public) for each in world.ledgers)
+        for compact in gateway.disputes[self.id]["evidence"]:
+            try:
+                self.messages.append(read_message(world, compact))
+            except Refused:
+                self.receipts.append(networks.verify(compact).payload)
+        self._own = {version.name for version in gateway.session(self.id).history}
+
+    @property
+    def fork(self) -> Fork | None:
+        """The first place where two messages follow the same one; None where only the ledgers disagree."""
+        by_digest = {message.digest: message for message in self.messages}
+        for other in self.messages:
+            for own in self.messages:
+                is_fork = own.digest in self._own and other.digest not in self._own and own.reads == other.reads
+                if is_fork and own.reads in by_digest:
+                    return Fork(by_digest[own.reads or ""], own, other)
+        return None
+
+    def __repr__(self) -> str:
+        rows = [f"session {self.id[:8]}, frozen at {self.gateway}", f"reason: {self.reason}", "evidence:"]
+        for message in self.messages:
+            whose = "in this chain" if message.digest in self._own else "in the other chain"
+            cites = f"cites {message.reads[:8]}" if message.reads else "the first message"
+            rows.append(f"  {message.step:4} {message.name:22} {message.signer} {message.digest[:8]}, {cites}, {whose}")
+        rows += [f"  receipt of {_describe_receipt(receipt)}" for receipt in self.receipts]
+        return "\n".join([*rows, *([repr(self.fork)] if self.fork else [])])
+
+
 # ---------------------------------------------------------------------- words for values
 
 
@@ -269,6 +347,11 @@ def _draw_fields(fields: Json, indent: str) -> Iterator[str]:
         if _is_object(value):
             yield f"{indent}{name}"
             yield from _draw_fields(value, indent + "  ")
+            continue
+        if isinstance(value, list) and any(isinstance(each, dict) for each in value):
+            for number, each in enumerate(value, 1):
+                yield f"{indent}{name}, {number} of {len(value)}"
+                yield from _draw_fields(each, indent + "  ")
             continue
         words = textwrap.wrap(_describe(name, value), WIDTH - column, break_long_words=False, break_on_hyphens=False)
         yield f"{indent}{name}".ljust(column) + (words or [""])[0]
@@ -284,12 +367,22 @@ def _describe(name: str, value: object) -> str:
         return f"{value['crv']} key {_read_thumbprint(value)[:8]}"
     if isinstance(value, dict):  # an assertion claim: the receipt of a network
         return f"receipt of {_describe_receipt(read_payload(value['receipt']))}"
-    if name == "receipts" and isinstance(value, list):
-        return "; ".join(f"{_describe_receipt(read_payload(each))}" for each in value) or "none"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    text = str(value).removeprefix(NAMESPACE) if name in ("messageType", "prevMsgType") else str(value)
+    if name in ("receipts", "proofs", "recoveredLogs", "evidence") and isinstance(value, list):
+        return "; ".join(_describe_signed(read_payload(each)) for each in value) or "none"
+    if name == "certificate":
+        certificate = Certificate.from_base64(str(value))
+        return f"of {certificate.gateway_id}, serial {certificate.serial}, for the key {certificate.key.kid[:8]}"
+    text = ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+    if name in ("messageType", "prevMsgType"):
+        text = text.removeprefix(NAMESPACE).removeprefix(RECOVERY_NAMESPACE)
     return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{56}\b", r"\1...", text)
+
+
+def _describe_signed(payload: Json) -> str:
+    """A signed text inside a message: a receipt, or a message of the transfer."""
+    if "messageType" not in payload:
+        return _describe_receipt(payload)
+    return f"{find_step(payload['messageType'])} {short_name(payload['messageType'])}".strip()
 
 
 def _read_thumbprint(jwk: Json) -> str:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from protocol.__main__ import main
+from protocol.recovery import TABLE_2, find_recovery_row
 from tests.conftest import ALICE, BOB, every_crash_point
 
 
@@ -36,6 +37,38 @@ def test_every_place_can_be_chosen(
     assert f"Owners: {BOB}" in out or f"Owners: {ALICE}" in out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--at", "3.6", "--after", "2", "--lose", "log"], "GW2, row H: my log is lost, the peer kept the chain"),
+        (["--at", "3.6", "--after", "2", "--lose", "3"], "GW2, row E: I lost entries -> continue"),
+        (["--crash", "sender", "--at", "3.5", "--lose", "log", "--both"], "row O: both logs are lost, and the asset"),
+        (["--at", "3.6", "--lose", "key", "--both"], "while the recipient and the sender are down"),
+        (["--at", "3.5", "--restart-from", "stage"], "Said again: 3.3, 3.5."),
+    ],
+)
+def test_more_can_be_lost_than_the_process(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = run(capsys, *arguments)
+    assert (status, err) == (0, "")
+    assert words in out
+    assert f"Owners: {BOB}" in out
+
+
+def test_the_row_that_decided_is_printed_with_its_paragraph(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "--crash", "sender", "--at", "3.4", "--after", "2")
+    assert "GW1, row C: after the burn only forward -> continue" in out
+    assert find_recovery_row("C").why in " ".join(out.split())
+
+
+def test_the_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "--table")
+    assert status == 0
+    for row in TABLE_2:
+        assert f"\n{row.letter}  {row.title} " in f"\n{out}"
+
+
 def test_the_list_of_places_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "--acts")
     assert len(out.splitlines()) == 1 + len(every_crash_point()) // 2
@@ -48,6 +81,8 @@ def test_the_list_of_places_is_complete(capsys: pytest.CaptureFixture[str]) -> N
         (["--crash", "sender", "--at", "3.2"], "it is the other gateway's"),
         (["--at", "3.2", "--after", "4"], "they are 1 to 3"),
         (["--at", "3.2", "--before", "0"], "they are 1 to 3"),
+        (["--lose", "disk"], "what is lost is log, key, or a number of last entries, not disk"),
+        (["--lose", "0"], "not 0"),
     ],
 )
 def test_a_wrong_choice_gets_a_sentence(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,7 +92,15 @@ def test_a_wrong_choice_gets_a_sentence(arguments: list[str], words: str, capsys
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("arguments", [["--crash", "me"], ["--before", "1", "--after", "1"], ["--after", "x"]])
+@pytest.mark.parametrize("arguments", [["--lose", "log"], ["--both"], ["--restart-from", "stage"]])
+def test_nobody_loses_nothing(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--crash", "nobody", *arguments])
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--restart-from", "phase"], ["--crash", "me"], ["--before", "1", "--after", "1"], ["--after", "x"]]
+)
 def test_what_the_parser_refuses(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
@@ -76,3 +119,14 @@ def test_it_runs_as_a_module_and_helps() -> None:
     done = subprocess.run([sys.executable, "-m", "protocol", "--help"], capture_output=True, text=True, check=True)
     assert "examples:" in done.stdout
     assert "durable act" in done.stdout
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    """`python -m protocol --table | head -1`"""
+    with subprocess.Popen(
+        [sys.executable, "-m", "protocol", "--table"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0

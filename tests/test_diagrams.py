@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import mermaidx
 import pytest
 
-from protocol.diagrams import STYLE, Figure
+from protocol.diagrams import STYLE, Figure, Note, kind_of
 from protocol.network import World
 from protocol.steps import TABLE_1
 
@@ -19,6 +20,7 @@ def figure(world: World) -> Figure:
     world.start()
     world.crash("recipient", at="3.2", after=2)
     world.run()
+    world.forget("recipient", 1)
     world.restart("recipient")
     world.lose("3.5")
     world.crash("sender", at="3.8", before=2)
@@ -30,7 +32,7 @@ def figure(world: World) -> Figure:
 
 def test_the_same_run_gives_the_same_figures(figure: Figure) -> None:
     assert {line.kind for line in figure.lines} == {
-        "stage", "message", "lost", "action", "question", "crash", "restart", "wait", "gap",
+        "stage", "message", "lost", "action", "question", "tls", "crash", "loss", "restart", "verdict", "wait", "gap",
     }  # fmt: skip
     again = Figure.__new__(Figure)
     again.__dict__ = dict(figure.__dict__)
@@ -95,6 +97,20 @@ def test_svg_stays_inside_its_own_frame(figure: Figure) -> None:
     for element in root.iter():
         for name, limit in (("x", width), ("x1", width), ("x2", width), ("y", height), ("y1", height), ("y2", height)):
             assert 0 <= float(element.attrib.get(name, 0)) <= limit
+
+
+def test_a_dispute_is_drawn_like_a_loss(figure: Figure) -> None:
+    """Green says that it goes on."""
+    lines = [replace(line, kind="dispute", text="row Q: dispute") for line in figure.lines if line.kind == "verdict"]
+    assert lines
+    calm = figure.svg
+    figure.lines, figure.notes = lines, [Note("GW1, row Q", ("why",), "dispute")]
+    assert 'class="verdict' in calm and 'class="row"' in calm
+    assert 'class="verdict' not in figure.svg and 'class="row"' not in figure.svg
+    assert figure.svg.count('class="cross"') == len(lines) + 1
+    assert figure.svg.count('class="loss') == len(lines)
+    assert "*" in figure.ascii
+    assert [kind_of(verdict) for verdict in ("continue", "dispute")] == ["verdict", "dispute"]
 
 
 def test_mermaid_itself_accepts_the_text(figure: Figure) -> None:

@@ -27,7 +27,7 @@ def test_the_picture_is_the_one_that_the_code_draws(capsys: pytest.CaptureFixtur
 def test_it_lists_every_notebook_and_every_module_in_order() -> None:
     listed = re.findall(r"\]\(notebooks/(\S+?)\)", README)
     assert listed == [path.name for path in find_notebooks([])]
-    assert re.findall(r"\]\(protocol/(\S+?)\.py\)", README) == contents()
+    assert re.findall(r"^\| \[`\S+`\]\(protocol/(\S+?)\.py\) \|", README, flags=re.MULTILINE) == contents()
 
 
 def test_every_link_into_the_repository_leads_somewhere() -> None:

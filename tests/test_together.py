@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from protocol.faults import CrashPoint, WatchedNetwork
-from protocol.gateway import Gateway, Outgoing
+from protocol.gateway import Gateway
 from protocol.ledger import Order, Receipt
-from protocol.network import InFlight, World
+from protocol.link import InFlight
+from protocol.network import World
+from protocol.offers import Outgoing
 from protocol.steps import Role
 from protocol.stores import SQLiteLog
 from tests.conftest import ALICE, BOB

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from protocol.certificates import CertifiedKeys, OwnerCA
 from protocol.example import make_proposal
 from protocol.gateway import Gateway
 from protocol.ledger import Ledger
@@ -37,49 +38,77 @@ from protocol.stores import SQLiteLog
 
 STORES: dict[str, Callable[[Path], LogStorage]] = {"memory": lambda path: MemoryLog(), "sqlite": SQLiteLog}
 FLUSHES_TOGETHER = 18  # places where both gateways wait for their disks in one transfer, however many share them
+NETWORKS = {"GW1": "1", "GW2": "43114"}
 KEYS = {name: KeyPair.lab(name, "bench") for name in ("GW1", "GW2", "network 1", "network 43114")}
+OWNER = OwnerCA("bench", KeyPair.lab("owner", "bench"))
+CERTIFICATES = {name: OWNER.certify(name, KEYS[name].public) for name in NETWORKS}
 
 
-@dataclass(frozen=True)
 class Pair:
     """Two gateways without a World around them: nothing is watched, so nothing but the protocol is measured."""
 
-    sender: Gateway
-    recipient: Gateway
-    origin: Ledger
-
-    @classmethod
-    def make(cls, folder: Path, make_store: Callable[[Path], LogStorage]) -> Pair:
+    def __init__(self, folder: Path, make_store: Callable[[Path], LogStorage]) -> None:
         ticks = itertools.count()
-        ledgers = {
+        self._make_store = make_store
+        self.ledgers = {
             name: Ledger(name, KEYS[f"network {name}"], lambda: START + timedelta(microseconds=next(ticks)))
-            for name in ("1", "43114")
+            for name in NETWORKS.values()
         }
-        networks = KeyRing((name, KEYS[f"network {name}"].public) for name in ledgers)
-        gateways = [
-            Gateway(
-                Identity(name, network, KEYS[name]),
-                make_store(folder / f"{name}.sqlite"),
-                ledgers[network],
-                peers=KeyRing([(peer, KEYS[peer].public)]),
-                networks=networks,
-                now=lambda: START,
-            )
-            for name, peer, network in (("GW1", "GW2", "1"), ("GW2", "GW1", "43114"))
-        ]
-        return cls(gateways[0], gateways[1], ledgers["1"])
+        self._nonces = itertools.count(1)
+        self._networks = KeyRing((name, KEYS[f"network {name}"].public) for name in self.ledgers)
+        self.paths = {name: folder / f"{name}.sqlite" for name in NETWORKS}
+        self.stores: dict[str, LogStorage] = {}
+        self.gateways = {name: self.make_gateway(name) for name in NETWORKS}
 
-    def run(self, proposals: list[Json]) -> None:
-        """All of these transfers side by side, from the proposal to the end."""
+    def make_gateway(self, name: str) -> Gateway:
+        """A gateway on its own file, and on its network as that is."""
+        peers = CertifiedKeys((CERTIFICATES[peer] for peer in NETWORKS if peer != name), [OWNER], lambda: START)
+        self.stores[name] = self._make_store(self.paths[name])
+        return Gateway(
+            Identity(name, NETWORKS[name], KEYS[name]),
+            self.stores[name],
+            self.ledgers[NETWORKS[name]],
+            peers=peers,
+            networks=self._networks,
+            now=lambda: START,
+            make_nonce=lambda: f"{name}-{next(self._nonces)}",
+        )
+
+    @property
+    def sender(self) -> Gateway:
+        return self.gateways["GW1"]
+
+    @property
+    def recipient(self) -> Gateway:
+        return self.gateways["GW2"]
+
+    @property
+    def origin(self) -> Ledger:
+        return self.ledgers["1"]
+
+    def close_store(self, name: str) -> None:
+        store = self.stores[name]
+        if isinstance(store, SQLiteLog):
+            store.close()
+
+    def close(self) -> None:
+        for name in self.stores:
+            self.close_store(name)
+
+    def run(self, proposals: list[Json], messages_each: int = 11) -> None:
+        """All of these transfers side by side, from the proposal to the end; or until so many messages were said.
+
+        The last of fewer messages is lost.
+        """
         for proposal in proposals:
             claim = proposal["transferInitClaim"]
             self.origin.issue(claim["digitalAssetId"], claim["verifiedOriginatorEntityId"])
         messages = [outgoing.data for outgoing in self.sender.start_all(proposals)]
-        for target in itertools.cycle((self.recipient, self.sender)):
+        for target, _ in zip(itertools.cycle((self.recipient, self.sender)), range(1, messages_each), strict=False):
             replies = target.receive_all(messages) if len(messages) > 1 else [target.receive(messages[0])]
             messages = [reply for reply in replies if reply is not None]
-            if not messages:
-                return
+        if messages_each == 11:
+            self.recipient.receive_all(messages)
 
 
 def make_proposals(count: int, first: int) -> list[Json]:
@@ -95,7 +124,7 @@ def make_proposals(count: int, first: int) -> list[Json]:
 def measure_transfers(store: str, at_once: int, count: int) -> float:
     """Seconds for one transfer, both gateways in this process."""
     with tempfile.TemporaryDirectory() as folder:
-        pair = Pair.make(Path(folder), STORES[store])
+        pair = Pair(Path(folder), STORES[store])
         pair.run(make_proposals(at_once, 0))
         batches = [make_proposals(at_once, first) for first in range(at_once, at_once + count, at_once)]
         begun = time.perf_counter()
@@ -103,6 +132,7 @@ def measure_transfers(store: str, at_once: int, count: int) -> float:
             pair.run(batch)
         seconds = (time.perf_counter() - begun) / (len(batches) * at_once)
         assert all(pair.recipient.session(each["sessionId"]).next_row is None for each in batches[-1])
+        pair.close()
         return seconds
 
 

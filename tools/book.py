@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 PAGES = ROOT / "build" / "book"
 SVG_IMAGE = re.compile(r'<img[^>]*src="data:image/svg\+xml;base64,([^"]+)"[^>]*>')
+MEMORY = "/dev/shm"  # where there is one, the logs of all the gateways in the book; a disk takes three times as long
 TIMEOUT_S = 300  # for one cell: a stall of the machinery must end
 
 # What a notebook may put on a page. Widgets and figures add more kinds beside these, never instead of text/plain.
@@ -184,6 +185,8 @@ def prepare_environment() -> None:
     os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
     os.environ.pop("PYTHONSTARTUP", None)
     os.environ["COLUMNS"] = "80"
+    if os.access(MEMORY, os.W_OK):  # a crash in the book is that of a process: what was flushed survives it anywhere
+        os.environ["TMPDIR"] = MEMORY
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     if sys.platform == "win32":
         asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())

@@ -334,6 +334,7 @@ def _quote(data: bytes) -> Json:
         return {}
     patterns = {"messageType": r".{1,200}", "sessionId": UUID_PATTERN, "transferContextId": r".{1,4096}"}
     found = {name: content.get(name) for name in patterns}
+    found["transferContextId"] = found["transferContextId"] or content.get("contextId")  # RECOVERY's name of it
     texts = {name: text for name, text in found.items() if isinstance(text, str) and re.fullmatch(patterns[name], text)}
     if "messageType" in texts:
         texts["prevMsgType"] = texts.pop("messageType")

@@ -266,7 +266,7 @@ class Gateway:
         if session.is_committed:
             raise Misuse("the asset is burned: an abort has no effect any more")
         if session.is_prepared or self._rollback.holds_mint(session):
-            raise Misuse("commit-ready has been sent: only a receipt of the origin network ends this session now")
+            raise Misuse("commit-ready may have been sent: only a receipt of the origin network ends this session")
         return self._address(session, self._journal.run(self._forward.back_out(session, reason)))
 
     def on_time_out(self) -> list[Outgoing]:

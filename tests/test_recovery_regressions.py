@@ -369,3 +369,17 @@ def test_a_key_between_the_first_and_the_present_one_is_not_needed(plain: World)
     plain.restart("sender")
     plain.restart("recipient")
     check_settled(plain, BOB)
+
+
+@pytest.mark.parametrize("lock_type", ["HASH_LOCK", "HASH_TIME_LOCK"])
+def test_a_lock_is_opened_with_the_preimage_of_the_key_that_was_lost(lock_type: str, plain: World) -> None:
+    """The preimage was computed from the old key; the log has kept it."""
+    plain.start(lock_type=lock_type)
+    plain.run(until="2.4")
+    plain.crash("sender")
+    plain.lose_key("sender")
+    plain.restart("sender")
+    while plain._is_comparing(plain._side("sender")):
+        plain.deliver_next()
+    plain.abort("sender", "a reason")
+    check_settled(plain, ALICE)

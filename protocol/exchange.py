@@ -28,7 +28,7 @@ from protocol.journal import Journal
 from protocol.log import Operation
 from protocol.messages import recovery as wire
 from protocol.messages.satp import TransferProposal, parse_message
-from protocol.objects import Json
+from protocol.objects import Json, Version
 from protocol.salvage import Salvage
 from protocol.session import Session
 from protocol.signing import BadSignature, KeyRing, Signed
@@ -104,19 +104,16 @@ class Exchange:
             return compute_no_position(session_id, role, ledger)
         return compute_position(session, ledger)
 
-    def list_messages_after(self, session_id: str, head: str | None) -> list[str]:
-        """The shared messages after `head`, as signed; all of them if `head` is not among them."""
+    def _list_after(self, session_id: str, head: str | None) -> list[Version]:
+        """The shared messages after `head`; all of them if `head` is not among them."""
         session = self.journal.find(session_id)
-        if session is None:
-            return []
-        return [version.signed for version in session.history.after(head if head in session.history else None)]
+        return [] if session is None else session.history.after(head if head in session.history else None)
 
     def _renew_after(self, session_id: str, head: str | None) -> list[str]:
         """The same for a peer that lacks them: ours under the present key, since it may never have seen the former."""
-        session, own = self.journal.find(session_id), self.journal.identity.gateway_id
-        messages = self.list_messages_after(session_id, head)
-        authors = {each.signed: each.author for each in session.history} if session is not None else {}
-        return [self.journal.renew(each).decode() if authors[each] == own else each for each in messages]
+        own, renew = self.journal.identity.gateway_id, self.journal.renew
+        missing = self._list_after(session_id, head)
+        return [renew(each.signed).decode() if each.author == own else each.signed for each in missing]
 
     # ------------------------------------------------------------------ what is answered
 
@@ -237,7 +234,8 @@ class Exchange:
         session = self.journal.find(session_id)
         if session is not None and session.frozen:
             return self.journal.renew(session.frozen["dispute"])
-        own = [*self.list_messages_after(session_id, None), *self.salvage.list_receipts(session_id)]
+        messages = [version.signed for version in self._list_after(session_id, None)]
+        own = [*messages, *self.salvage.list_receipts(session_id)]
         evidence = [*own, *(each for each in evidence if each not in own)][: wire.MOST_EVIDENCE]
         fields = {"reason": reason[:1000], "evidence": evidence, "timestamp": self.journal.now}
         data = self.say("recover-dispute", session_id, fields | ({"hashPrevMessage": link} if link else {}))

@@ -68,7 +68,6 @@ class Journal:
         self._log = log
         self._now = now
         self._sessions: dict[str, Session] = {}
-        self._chronicle: list[Json] = []
         self.damaged: dict[str, str] = {}
 
     @property
@@ -107,43 +106,36 @@ class Journal:
 
         It must not hold up the others; a human has to look at it.
         """
-        found = []
-        for name in self._log.getOpenSessions():
-            try:
-                found.append(self.session(name))
-            except BrokenChain as broken:
-                self.damaged[name] = str(broken)
-        return found
+        return [self.session(name) for name in self._log.getOpenSessions() if not self.is_damaged(name)]
 
     def count_restart(self, why: str) -> int:
         """One more restart, durable before anybody hears of it; returns how often this gateway has come up.
 
         Restarts are logged under a session of their own. If the log is lost, the count begins anew.
         """
-        chronicle = self._read_chronicle()
-        incarnation = 2 + sum("incarnation" in payload for payload in self._chronicle)
+        chronicle, entries = self._read_chronicle()
+        incarnation = 2 + sum("incarnation" in entry.payload for entry in entries)
         payload = {"incarnation": incarnation, "crashErrorCode": why}
         name = RECOVERY_NAMESPACE + "transfer-resume-msg"
-        self._append(chronicle, RESTART, Operation.INIT, payload, closes=True, recovery=name)
+        self.write(chronicle, RESTART, Operation.INIT, payload, closes=True, recovery=name)
         return incarnation
 
-    def _read_chronicle(self) -> Session:
-        """The gateway's own log, as a session: its restarts, and the keys of peers that were replaced."""
-        chronicle, self._chronicle = Session(NO_ID, self.identity.gateway_id), []
-        for entry in self._log.getLog(NO_ID):
+    def _read_chronicle(self) -> tuple[Session, list[LogEntry]]:
+        """The gateway's own log, as a session to go on with: its restarts, and the keys of peers that were replaced."""
+        chronicle, entries = Session(NO_ID, self.identity.gateway_id), self._log.getLog(NO_ID)
+        for entry in entries:
             chronicle.apply(entry)
-            self._chronicle.append(entry.payload)
-        return chronicle
+        return chronicle, entries
 
     def read_successions(self) -> list[str]:
         """The certificates (DER, base64) that peers have shown and the configuration does not know, oldest first."""
-        self._read_chronicle()
-        return [payload["succession"]["certificate"] for payload in self._chronicle if "succession" in payload]
+        return _list_successions(self._read_chronicle()[1])
 
     def note_succession(self, certificate: Certificate) -> None:
         """A peer has a new key. Noted once, and not only with its open sessions: there may be none."""
-        if certificate.base64 not in self.read_successions():
-            self._append(self._read_chronicle(), RESTART, Operation.DONE, _as_succession(certificate), closes=True)
+        chronicle, entries = self._read_chronicle()
+        if certificate.base64 not in _list_successions(entries):
+            self.write(chronicle, RESTART, Operation.DONE, _as_succession(certificate), closes=True)
 
     def write_succession(self, session: Session, certificate: Certificate) -> None:
         """A gateway of this session has a new key; what is in the chain under the old one still verifies (C27)."""
@@ -163,7 +155,8 @@ class Journal:
             self.find(session_id)
         except BrokenChain as broken:
             self.damaged[session_id] = str(broken)
-        return session_id in self.damaged
+            return True
+        return False
 
     def run(self, work: Work[T]) -> T:
         """Work through it; every entry is durable as soon as it is written.
@@ -230,21 +223,6 @@ class Journal:
 
         `recovery` names the recovery message that it belongs to (RECOVERY 4).
         """
-        entry = self._append(session, row, operation, payload, signed=signed, closes=closes, recovery=recovery)
-        self._sessions[session.id] = session
-        return entry
-
-    def _append(
-        self,
-        session: Session,
-        row: Row,
-        operation: Operation,
-        payload: Json,
-        *,
-        signed: Signed | None = None,
-        closes: bool = False,
-        recovery: str | None = None,
-    ) -> LogEntry:
         entry = LogEntry(
             version=VERSION,
             sessionId=session.id,
@@ -262,6 +240,8 @@ class Journal:
         )
         self._log.writeLogEntry(entry, closes=closes)
         session.apply(entry, signed)
+        if session.id != NO_ID:  # the gateway's own log is no transfer
+            self._sessions[session.id] = session
         return entry
 
     def do(self, session: Session, row: Row) -> Work[Receipt]:
@@ -332,6 +312,10 @@ class Journal:
         """
         computed = {"preimage of the lock of": session.id}
         return session.preimage or digest(self.identity.key.sign(computed).encode())
+
+
+def _list_successions(entries: list[LogEntry]) -> list[str]:
+    return [entry.payload["succession"]["certificate"] for entry in entries if "succession" in entry.payload]
 
 
 def _as_succession(certificate: Certificate) -> Json:

@@ -318,10 +318,6 @@ class LogStorage(Protocol):
     def getOpenSessions(self) -> list[str]:
         """Ours: the sessions that no entry has closed, and those in dispute, oldest first. A restart begins there."""
 
-    def isEmpty(self) -> bool:
-        """Ours: no session at all. A gateway that comes back to an empty log has lost it, or is new."""
-        return not self.getSessions()
-
     def group(self) -> AbstractContextManager[None]:
         """Ours: the appends inside become durable together when it ends, and not before.
 

@@ -46,7 +46,6 @@ class Offer:
 
     nonce: str
     digest: str
-    data: bytes
     is_whole: bool
     after: str | None = None
     up_to: str | None = None
@@ -123,8 +122,8 @@ class Offers:
             key = self.journal.identity.key.public.jwk
             content |= {"newIdentityPublicKey": key, "certificate": self.certificate.base64}
         signed = self.journal.sign(content)
-        self.waiting[peer] = Offer(nonce, signed.digest, signed.compact.encode(), is_whole, after, up_to)
-        return Outgoing(peer, self.waiting[peer].data)
+        self.waiting[peer] = Offer(nonce, signed.digest, is_whole, after, up_to)
+        return Outgoing(peer, signed.compact.encode())
 
     def _is_settled(self, session_id: str) -> bool:
         """Nothing is left to compare: the session is over, whoever ended it meanwhile."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 from protocol.errors import INSUFFICIENT_PERMISSIONS, Refused
 from protocol.journal import Journal, Work
 from protocol.ledger import LedgerRefused, Receipt
-from protocol.log import BrokenChain, Operation
+from protocol.log import Operation
 from protocol.session import ANCHORS, Session
 from protocol.signing import KeyRing
 from protocol.steps import Role, find_row
@@ -37,15 +37,10 @@ class Salvage:
         actions = self._journal.network.actions_of(self._journal.identity.gateway_id)
         anchors = [receipt for receipt in actions if receipt.action in ROLE_OF]
         held = [receipt for receipt in anchors if self._journal.network.end_of(receipt.operationId) is None]
-        unknown = [receipt for receipt in held if self._is_unknown(receipt.sessionId)]
+        readable = [receipt for receipt in held if not self._journal.is_damaged(receipt.sessionId)]
+        unknown = [receipt for receipt in readable if self._journal.find(receipt.sessionId) is None]
         with self._journal.together(len(unknown)):
             return [self._open(receipt) for receipt in unknown]
-
-    def _is_unknown(self, session_id: str) -> bool:
-        try:
-            return self._journal.find(session_id) is None
-        except BrokenChain:
-            return False  # the log knows it and cannot be read: that is for a human
 
     def find(self, session_id: str, role: Role) -> Session | None:
         """One session that the log does not know and the own network does, also if its lock or mint has ended."""

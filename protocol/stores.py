@@ -206,10 +206,6 @@ class SQLiteLog(LogStorage):
         with _reading():
             return [row[0] for row in self._database.execute(OPEN_SESSIONS)]
 
-    def isEmpty(self) -> bool:
-        with _reading():
-            return self._database.execute("SELECT 1 FROM session LIMIT 1").fetchone() is None
-
     def verify(self) -> Iterator[Checked]:
         """Read the whole file, one session at a time; as long as `getSessions`, and it goes on after a broken one.
 

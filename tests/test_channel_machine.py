@@ -9,19 +9,18 @@ that was put back keeps its name and may bring a dispute about: then both sides 
 import contextlib
 import os
 import random
-import sys
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from protocol.channel_store import ChannelStore
 from protocol.channel_world import ChannelWorld, Copies
 from protocol.errors import Misuse, NotYet
 from protocol.objects import History
 from protocol.signing import read_payload
+from tests.schedules import run_schedules
 
 SIDES = st.sampled_from(["C", "D"])
 STATUSES = st.sampled_from(["needs_kyc_data", "pending_review", "soft_match", "ready_for_settlement", "abort"])
@@ -178,16 +177,4 @@ class TwoChannels(RuleBasedStateMachine):
 
 
 def test_no_schedule_makes_the_copies_differ(capsys: pytest.CaptureFixture[str]) -> None:
-    with capsys.disabled():
-        sys.stdout.write(f"\n{SCHEDULES} schedules of two channels, seed {SEED} (again with: SEED={SEED})\n")
-    run_state_machine_as_test(
-        seed(SEED)(TwoChannels),
-        settings=settings(
-            max_examples=SCHEDULES,
-            stateful_step_count=40,
-            deadline=None,
-            print_blob=True,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_schedules(TwoChannels, SCHEDULES, SEED, "two channels", capsys)

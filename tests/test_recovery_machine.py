@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 from contextlib import ExitStack
 
 import pytest
-from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -26,7 +24,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from protocol.errors import Misuse, NotYet
@@ -35,6 +32,7 @@ from protocol.link import PLAIN, InFlight
 from protocol.messages.recovery import NAMES
 from protocol.steps import TABLE_1, Role
 from tests.at_rest import come_to_rest, find_final, find_unsafe, find_unsettled, make_world, verify_chains
+from tests.schedules import run_schedules
 
 ROLES = st.sampled_from(list(Role))
 LOCK_TYPES = st.sampled_from(["HASH_TIME_LOCK", "HASH_LOCK", "TIME_LOCK"])
@@ -190,16 +188,4 @@ class ManyFaults(RuleBasedStateMachine):
 
 
 def test_no_schedule_of_faults_loses_an_asset(capsys: pytest.CaptureFixture[str]) -> None:
-    with capsys.disabled():
-        sys.stdout.write(f"\n{SCHEDULES} schedules of many sessions, seed {SEED} (again with: SEED={SEED})\n")
-    run_state_machine_as_test(
-        seed(SEED)(ManyFaults),
-        settings=settings(
-            max_examples=SCHEDULES,
-            stateful_step_count=40,
-            deadline=None,
-            print_blob=True,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_schedules(ManyFaults, SCHEDULES, SEED, "many sessions", capsys)

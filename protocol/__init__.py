@@ -32,10 +32,10 @@ The contents page. A module imports only modules above it, so the package reads 
     session             one transfer as a gateway's log tells it
     negotiation         stage 1: what a recipient accepts in a proposal
     journal             log, act, log: the one way to the disk and to the ledger
+    facts               the three facts of TABLE 2: log, ledger, peer
     rollback            the way back before the burn: undoing, aborts, ROLLBACK
     forward             the way on: every row of TABLE 1 that is ours
     salvage             what the ledgers alone allow, when both logs are lost
-    facts               the three facts of TABLE 2: log, ledger, peer
     exchange            RECOVER to RECOVER-SUCCESS, and disputes: two copies of one session made equal
     admission           who may say what in a recovery: keys, sessions and positions, verified before all else
     offers              Transfer-Resume and Transfer-Continue: what is told of all sessions at once, and answered

@@ -9,9 +9,11 @@ where a session stands: the same few lines, so a restart can do nothing that a n
 
 from __future__ import annotations
 
+from protocol.facts import ask_ledger
 from protocol.journal import Journal, Work
 from protocol.ledger import LedgerRefused
 from protocol.log import Operation
+from protocol.recovery import MyLedger
 from protocol.rollback import Rollback
 from protocol.session import Session
 from protocol.steps import Role, Row
@@ -65,8 +67,7 @@ class Forward:
 
     def _is_taken_back(self, session: Session, row: Row) -> bool:
         """A network acts once: of a lock or mint that was undone the old receipt would come again, and mean nothing."""
-        state = self._journal.network.state(session.operation_id(row.number))
-        return state in ("unlocked", "expired", "destroyed")
+        return ask_ledger(self._journal.network, session.id, row.actor) is MyLedger.UNDONE
 
     def _has_lost_its_lock(self, session: Session) -> bool:
         is_locked = session.role is Role.SENDER and "2.1" in session.done and "3.4" not in session.done

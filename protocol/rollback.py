@@ -19,12 +19,14 @@ They say the same; ROLLBACK is answered with ROLLBACK-ACK, and both are stored a
 from __future__ import annotations
 
 from protocol.errors import INVALID_MESSAGE_TYPE, Refused
+from protocol.facts import ask_ledger
 from protocol.journal import Journal, Work
 from protocol.ledger import Cancellation, LedgerRefused, PendingUntil, Receipt
 from protocol.log import Operation
 from protocol.messages import recovery as wire
 from protocol.messages.satp import NAMESPACE, SessionAbort
 from protocol.objects import Json, digest
+from protocol.recovery import MyLedger
 from protocol.session import ANCHORS, Session, read_receipt
 from protocol.signing import KeyRing, Signed, read_payload
 from protocol.steps import Role, Row, find_row, make_abort
@@ -76,7 +78,7 @@ class Rollback:
         row = find_row(ANCHORS[session.role])
         if row.number in session.done or row.number in session.begun:
             return
-        if self._journal.network.state(session.operation_id(row.number)) == "unknown":
+        if self._ask_ledger(session) is MyLedger.UNTOUCHED:
             return
         receipt = self._journal.network.receipt(session.operation_id(row.number))
         if receipt is not None:
@@ -89,7 +91,7 @@ class Rollback:
         under a live lock is refused. What both logs have forgotten, burn and assignment, the networks know.
         """
         step, word = ("3.4", "burned") if session.role is Role.SENDER else ("3.6", "assigned")
-        is_final = self._journal.network.state(session.operation_id(ANCHORS[session.role])) == word
+        is_final = self._ask_ledger(session) is MyLedger.FINAL
         if session.abort is None and self.holds_mint(session):
             words = "the mint is held: only a receipt of the origin network frees it"
             self._journal.write(session, _row(session), Operation.FAIL, {"goesOn": words})
@@ -227,8 +229,10 @@ class Rollback:
         Without the rule to reconcile before serving, a log is believed if there is one.
         """
         is_asked = self._journal.rules.reconcile_before_serving or session.orphan is not None
-        is_live = self._journal.network.state(session.operation_id(ANCHORS[Role.RECIPIENT])) == "live"
-        return session.role is Role.RECIPIENT and is_asked and is_live
+        return session.role is Role.RECIPIENT and is_asked and self._ask_ledger(session) is MyLedger.HELD
+
+    def _ask_ledger(self, session: Session) -> MyLedger:
+        return ask_ledger(self._journal.network, session.id, session.role)
 
     def shows_loss(self, session: Session, receipts: list[str]) -> bool:
         """Whether these receipts show that the mint was destroyed in the recipient's network although we have burned.

@@ -52,9 +52,9 @@ bench: .venv/dev ## how fast it is, beside what signatures, encoding and disk al
 	@$(BIN)/python -m tools.bench_storage
 	@$(BIN)/python -m tools.bench_recovery
 
-campaign: .venv/dev ## many more random schedules than `make test` runs, and every crash: make campaign SCHEDULES=20000
-	SCHEDULES=$(or $(SCHEDULES),20000) $(BIN)/python -m pytest tests/test_channel_machine.py tests/test_recovery_machine.py
-	CAMPAIGN=all $(BIN)/python -m pytest tests/test_recovery_campaign.py tests/test_recovery_link.py
+campaign: .venv/dev ## many more random schedules than `make test` runs, every crash and every takeover: make campaign SCHEDULES=20000
+	SCHEDULES=$(or $(SCHEDULES),20000) $(BIN)/python -m pytest tests/test_channel_machine.py tests/test_recovery_machine.py tests/test_replacement_machine.py
+	CAMPAIGN=all $(BIN)/python -m pytest tests/test_recovery_campaign.py tests/test_recovery_link.py tests/test_replacement_campaign.py
 
 clean: ## remove the virtual environment and everything that was built
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

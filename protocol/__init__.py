@@ -17,21 +17,26 @@ The contents page. A module imports only modules above it, so the package reads 
     channel_recovery    the way back after a loss
     channel             one side of a channel: the command engine
     channel_world       two VASPs, a lossy link between them, a clock, crashes and lost databases
-    certificates        owner CAs, and the life of their gateways' certificates
+    certificates        a root, owner CAs, and what their gateways' certificates say: owner, key, backups
+    peers               which certificate of a peer counts: successors, revocation, backups that take over
     tls                 TLS 1.3 between gateways, full and resumed, over buffers in memory
     messages/satp       SATP: the messages of stages 1 to 3, errors, abort
     messages/recovery   what travels after a crash: Transfer-Resume to ROLLBACK-ACK
     steps               TABLE 1: every step of a transfer
     recovery            TABLE 2: what a session does after a crash
     log                 log entries, their chain, the Log Storage API
+    lease               who may write a shared log: lease, epoch, fence, heartbeat
     notations           the two notations of log entries in the draft, read as one
-    stores              durable stores behind the same API
+    stores              durable stores behind the same API: what a database has to do, and SQLite
+    postgres            a log in PostgreSQL, which several machines share
+    lines               a log as a file of lines
     log_api             the Log Storage API as requests and responses
     notary              the storage modes, and the notary that holds hashes only
     ledger              an asset network: acts once, and answers whether it has acted
     session             one transfer as a gateway's log tells it
     negotiation         stage 1: what a recipient accepts in a proposal
     journal             log, act, log: the one way to the disk and to the ledger
+    successions         who acts for a gateway: its first key, a new one, or a backup that took over
     facts               the three facts of TABLE 2: log, ledger, peer
     rollback            the way back before the burn: undoing, aborts, ROLLBACK
     forward             the way on: every row of TABLE 1 that is ours
@@ -42,13 +47,18 @@ The contents page. A module imports only modules above it, so the package reads 
     reconcile           a gateway comes back: what follows for each session
     gateway             the corridor: a message arrives; a gateway comes back
     example             the transfer that every notebook moves: the draft's own
-    faults              where a gateway can be made to crash
+    faults              where a gateway can be made to crash, or to pause
     losses              what a crash may take from a disk: a tail, the log, all since an old copy
-    link                the connection of the two: messages, and the TLS that carries them
+    link                the connections between gateways: messages, and the TLS that carries them
+    processes           the gateways' processes: made, at work, standing still, ended
     network             World: two gateways, two networks, the link between, a clock
+    replacement         a World in which a backup gateway can take the place of another
     views               a transfer to be looked at: messages, log entries and ledgers, step by step
+    sequences           a trace as the rows of a sequence diagram
     diagrams            a trace as SVG, Mermaid text and ASCII figure
     stories             a crash and its recovery in one line, and TABLE 2 as a table
+    evidence            what a takeover needs and leaves behind: certificates, lease, log, succession
+    takeovers           a takeover in one line, and which rule carries how much
 
 `python -m protocol` plays a crash in a terminal.
 """

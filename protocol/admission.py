@@ -7,23 +7,27 @@
     position   it is about this session, of the other role, and has a head if it has messages
     chain      it carries no context but that of the session
 
-Certificates are judged in certificates.py, positions in facts.py. Nothing is remembered here but which offers were
+Certificates are judged in peers.py, positions in facts.py. Nothing is remembered here but which offers were
 heard: one that comes again is answered, and takes the place of none that came later.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from protocol.certificates import Certificate, CertifiedKeys, KeyReplaced
+from protocol.certificates import BadCertificate, Certificate
 from protocol.errors import BAD_SIGNATURE, INSUFFICIENT_PERMISSIONS, INVALID_MESSAGE_TYPE, Refused
 from protocol.facts import verify_position
 from protocol.journal import Journal
 from protocol.messages import recovery as wire
+from protocol.peers import KeyReplaced
 from protocol.salvage import Salvage
 from protocol.session import Session
-from protocol.signing import BadSignature, KeyRing, NotSigned, PublicKey, Signed, read_payload
+from protocol.signing import BadSignature, NotSigned, PublicKey, Signed, read_payload
+from protocol.successions import Successions
 
+_Telling: TypeAlias = wire.TransferResume | wire.TransferContinue | wire.Recover | wire.RecoverUpdate
 MOST_NONCES = 64  # of a peer's offers that are remembered; an older one counts as new, and is offered once more
 
 
@@ -52,10 +56,11 @@ class Answered:
 class Admission:
     """The door of one gateway for recovery messages. Every method refuses, and changes nothing."""
 
-    def __init__(self, journal: Journal, salvage: Salvage, peers: CertifiedKeys) -> None:
+    def __init__(self, journal: Journal, salvage: Salvage, successions: Successions) -> None:
         self._journal = journal
         self._salvage = salvage
-        self._peers = peers
+        self._successions = successions
+        self._peers = successions.peers
 
     def verify(self, data: bytes) -> Signed:
         """Signature over the bytes received.
@@ -64,35 +69,38 @@ class Admission:
         """
         try:
             return self._peers.verify(data)
-        except KeyReplaced as error:
-            signed = self._peers.verify_stored(data)
-            session = self._journal.find(str(signed.payload.get("sessionId", "")))
-            if session is not None and signed.digest in session.history:
-                return signed
-            raise Refused(error.reason, code=BAD_SIGNATURE, found=error.found) from error
         except BadSignature as error:
             try:
-                newcomer = self._verify_newcomer(data)
+                found = self._find_in_chain(data, error) or self._verify_newcomer(data)
             except Refused as refusal:
                 raise Refused(refusal.reason, code=BAD_SIGNATURE, found=error.found) from error
-            if newcomer is None:
+            if found is None:
                 raise Refused(error.reason, code=BAD_SIGNATURE, found=error.found) from error
-            return newcomer
+            return found
         except NotSigned as error:
             raise Refused(error.reason, code=INVALID_MESSAGE_TYPE, found=error.found) from error
 
+    def _find_in_chain(self, data: bytes, error: BadSignature) -> Signed | None:
+        """What was signed with a key that was replaced since, if it is in the chain already."""
+        if not isinstance(error, KeyReplaced):
+            return None
+        signed = self._peers.verify_stored(data)
+        session = self._journal.find(str(signed.payload.get("sessionId", "")))
+        return signed if session is not None and signed.digest in session.history else None
+
     def _verify_newcomer(self, data: bytes) -> Signed | None:
-        """A signature under a key that is not known yet: the message brings the certificate, of the same owner (R26).
+        """A signature under a key that does not count yet: the message brings the certificate, of the same owner (R26).
 
         Nothing is accepted by this but the one message. None if it brings no certificate, BadCertificate if a bad one.
         """
         payload = read_payload(data)
-        encoded = payload.get("certificate") if wire.is_recovery(payload) else None
-        if not isinstance(encoded, str):
+        if not wire.is_recovery(payload) or "certificate" not in payload:
             return None
-        certificate = Certificate.from_base64(encoded)
-        self._peers.verify_successor(certificate)
-        return KeyRing([(certificate.gateway_id, certificate.key)]).verify(data)
+        message = wire.parse_recovery(payload)
+        if isinstance(message, wire.TransferResume | wire.TransferContinue):
+            return self._successions.try_out(message.gatewayId, message).verify(data)
+        certificate = Certificate.from_base64(str(payload["certificate"]))
+        return self._successions.try_out(certificate.gateway_id, message).verify(data)
 
     def verify_sender(self, signed: Signed, sender: str, receiver: str) -> None:
         expected = (signed.signer, self._journal.identity.gateway_id)
@@ -109,7 +117,7 @@ class Admission:
             raise Refused(words, code=code, field="contextId", expected=session.context, found=message.contextId)
         if isinstance(message, wire.Recover | wire.RecoverUpdate) and message.position is not None:
             verify_position(message.position, message.sessionId, session)
-        if isinstance(message, wire.Recover):
+        if isinstance(message, wire.Recover | wire.RecoverUpdate):
             self.verify_key(message, signed)
 
     def _verify_between(self, session: Session | None, session_id: str, peer: str) -> None:
@@ -128,16 +136,20 @@ class Admission:
             return False
         return True
 
-    def verify_key(self, message: wire.TransferResume | wire.Recover, signed: Signed) -> None:
-        """R26: a new key is the one that signed, and its certificate is of that key and of that gateway."""
-        if message.newIdentityPublicKey is not None:
-            found = PublicKey.from_jwk(message.newIdentityPublicKey).kid
+    def verify_key(self, message: _Telling, signed: Signed) -> None:
+        """R26: a new key is the one that signed, and its certificate is of that key, and of whoever may act."""
+        new_key = None if isinstance(message, wire.TransferContinue) else message.newIdentityPublicKey
+        if new_key is not None:
+            found = PublicKey.from_jwk(new_key).kid
             if found != signed.kid:
                 words, name = "newIdentityPublicKey is not the key that signed", "newIdentityPublicKey"
                 raise Refused(words, code=BAD_SIGNATURE, field=name, expected=signed.kid, found=found)
         if message.certificate is not None:
+            try:
+                trial = self._successions.try_out(signed.signer, message)
+            except BadCertificate as error:
+                raise Refused(error.reason, code=BAD_SIGNATURE, field="certificate", found=error.found) from error
             certificate = Certificate.from_base64(message.certificate)
-            if (certificate.gateway_id, certificate.key.kid) != (signed.signer, signed.kid):
+            if certificate != trial.current(signed.signer) or certificate.key.kid != signed.kid:
                 words = "the certificate is not of the gateway and the key that signed"
                 raise Refused(words, code=BAD_SIGNATURE, field="certificate", found=certificate)
-            self._peers.verify_successor(certificate)

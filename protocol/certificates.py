@@ -1,29 +1,33 @@
-"""Who a key belongs to: owner CAs and the certificates of their gateways (SATP 4.4, 11.2 (b), RFC 5280).
+"""Who a key belongs to: a root, owner CAs, and the certificates of their gateways (RECOVERY 6.1, SATP 4.4, RFC 5280).
 
 An owner, the legal entity that answers for its gateways, certifies the signing key of each of them. A
-certificate binds gateway id, owner and key for a time. Everything about it is judged here, in one place
-and against the clock that is passed in: issuer, signature, identity, validity, replacement, revocation.
-Nothing reads the wall clock, so a run that takes place in 2024 is judged in 2024. The certificates carry
-what RFC 5280 asks of a CA, so that OpenSSL in its strict mode can build the same chains.
+certificate binds gateway id, owner and key for a time. A root certifies the owners, each as a CA for its own
+organization. What the certificates say is written and read here; whether one counts is judged in peers.py.
+They carry what RFC 5280 asks for, so that OpenSSL in its strict mode can build the same chains. A serial number
+says which certificate of one gateway is the newer one; the gateways of an owner are numbered apart.
 
-`CertifiedKeys` is the ring of keys that a gateway accepts from its peers, and the life of each certificate:
+**Authorised backups** (RECOVERY 6.1, which gives neither OID nor hash nor encoding) stand in an extension, and
+no extension means that there are none:
 
-    current    the one with the highest serial number of this gateway and this owner; it signs, it connects
-    former     it was replaced: its key verifies what is in a chain already, and nothing new
-    revoked    the owner took it back: as a former one, but only a higher serial number brings the gateway back
+    extnID      2.25 and a UUID as a number (X.667), which nobody has to register; not critical
+    extnValue   SEQUENCE SIZE (1..16) OF OCTET STRING (SIZE (32)), in DER
+    each        SHA-256 of the DER SubjectPublicKeyInfo of a backup's key, as RFC 7469 pins keys
 
-A certificate that is not current and valid when a message arrives makes its signature worth nothing (C27:
-the draft fixes the keys at the start of a session and says nothing about the days that a recovery may take).
+Keys and not certificates, although the text says "certificate hash": two gateways may each be the other's backup,
+and neither certificate can hold the hash of the other (R37). A renewed certificate for the same key stays
+authorised; the price is that a new *key* of a backup needs a new certificate of each gateway that names it.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import TypedDict, Unpack
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -33,19 +37,37 @@ from cryptography.x509.oid import NameOID
 from joserfc.jwk import ECKey
 
 from protocol.errors import Misuse, Refused
-from protocol.signing import BadSignature, KeyPair, KeyRing, PublicKey, Signed
+from protocol.signing import BadSignature, KeyPair, PublicKey
 
 VALID_FROM = datetime(2020, 1, 1, tzinfo=UTC)
 VALID_UNTIL = datetime(2099, 12, 31, tzinfo=UTC)
-CA_SERIAL = 2**64  # of an owner's own certificate; those of its gateways count from 1
+ROOT_SERIAL = 1
+CA_SERIAL = 2**64  # from here on those of the owners count; those of their gateways count from 1
+BACKUPS = x509.ObjectIdentifier(f"2.25.{0xA04FFF48_E8E6_4400_B65A_D63058A36A11}")
+MOST_BACKUPS = 16
+_HASH = b"\x04\x20"  # an OCTET STRING of 32 bytes
+
+
+class Validity(TypedDict, total=False):
+    """From when and until when a certificate is valid, both included; `VALID_FROM` and `VALID_UNTIL` unless given."""
+
+    valid_from: datetime
+    valid_until: datetime
 
 
 class BadCertificate(BadSignature):
     """A certificate that does not show what it should: SATP 11.2 (b) names the reasons, and so does the text."""
 
 
-class KeyReplaced(BadCertificate):
-    """A good signature with a key that its gateway has replaced. `verify_stored` still accepts it."""
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    Warning,
+)
 
 
 @dataclass(frozen=True)
@@ -62,8 +84,8 @@ class Certificate:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # what the library only warns of, a negative serial number, is no better
                 _ = shown.gateway_id, shown.owner, shown.serial, shown.key, shown.x509.signature_hash_algorithm
-                _ = shown.x509.not_valid_before_utc, shown.x509.not_valid_after_utc
-        except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, Warning) as error:
+                _ = shown.x509.not_valid_before_utc, shown.x509.not_valid_after_utc, shown.backups
+        except _UNREADABLE as error:
             raise BadCertificate("these bytes are not a certificate that can be read (RFC 5280)") from error
         return shown
 
@@ -108,40 +130,63 @@ class Certificate:
             )
         return PublicKey(ECKey.import_key(public))
 
+    @cached_property
+    def backups(self) -> tuple[str, ...]:
+        """The hashes of the keys of this gateway's authorised backups, in lower-case hex."""
+        try:
+            found = self.x509.extensions.get_extension_for_oid(BACKUPS).value
+        except x509.ExtensionNotFound:
+            return ()
+        assert isinstance(found, x509.UnrecognizedExtension), "the library knows nothing of this extension"
+        return _read_backups(found.value)
+
     def __repr__(self) -> str:
         until = self.x509.not_valid_after_utc.date()
         return f"certificate {self.serial} of {self.gateway_id}, owner {self.owner}, valid until {until}"
 
 
 @dataclass(frozen=True)
-class OwnerCA:
-    """An owner and the key with which it certifies its gateways."""
+class RootCA:
+    """Whom everybody trusts to say who the owners are."""
 
-    owner: str
+    name: str
     key: KeyPair
 
     @cached_property
     def certificate(self) -> Certificate:
-        """The owner's own, signed by itself: where the chains that OpenSSL verifies end. The same bytes every time."""
-        usage = x509.KeyUsage(
-            digital_signature=False,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            key_cert_sign=True,
-            crl_sign=True,
-            encipher_only=False,
-            decipher_only=False,
-        )
-        public = _as_ec(self.key.public)
-        builder = (
-            self._begin(f"{self.owner} CA", self.key.public, CA_SERIAL, VALID_FROM, VALID_UNTIL)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(usage, critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        )
-        return self._sign(builder)
+        """Signed by itself: where every chain ends. The same bytes every time."""
+        own = _make_name(self.name, self.name)
+        return _sign(_begin_ca(own, self.key.public, own, ROOT_SERIAL, path_length=1), self.key)
+
+    def certify(self, name: str, organization: str, key: PublicKey) -> Certificate:
+        """A CA that certifies gateways and no further CA. Its serial number comes of its key."""
+        serial = CA_SERIAL + int.from_bytes(bytes.fromhex(compute_key_hash(key))[:8], "big")
+        subject, issuer = _make_name(name, organization), _make_name(self.name, self.name)
+        return _sign(_begin_ca(subject, key, issuer, serial, path_length=0, issuer_key=self.key.public), self.key)
+
+
+@dataclass(frozen=True)
+class OwnerCA:
+    """An owner and the key with which it certifies its gateways.
+
+    A public CA answers for no gateway: it certifies those of its `customers`, whose names it has verified. Every
+    other organization in a certificate of this CA is refused, and no customer stands for another one (R38).
+    """
+
+    owner: str
+    key: KeyPair
+    root: RootCA
+    customers: tuple[str, ...] = ()
+
+    @property
+    def organizations(self) -> tuple[str, ...]:
+        """Whose gateways it may certify."""
+        return (self.owner, *self.customers)
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """The owner's own, signed by the root: the parent of its gateways' certificates. The same bytes every time."""
+        return self.root.certify(f"{self.owner} CA", self.owner, self.key.public)
 
     def certify(
         self,
@@ -149,42 +194,31 @@ class OwnerCA:
         key: PublicKey,
         *,
         serial: int = 1,
-        valid_from: datetime = VALID_FROM,
-        valid_until: datetime = VALID_UNTIL,
+        backups: Iterable[PublicKey] = (),
+        organization: str | None = None,
+        **validity: Unpack[Validity],
     ) -> Certificate:
-        """A certificate for the signing key of one gateway. A higher serial number replaces a lower one."""
-        public = _as_ec(self.key.public)
-        builder = (
-            self._begin(gateway_id, key, serial, valid_from, valid_until)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
-        )
-        return self._sign(builder)
+        """A certificate for the signing key of one gateway. A higher serial number replaces a lower one.
 
-    def _begin(
-        self, name: str, key: PublicKey, serial: int, valid_from: datetime, valid_until: datetime
-    ) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(_make_name(name, self.owner))
-            .issuer_name(_make_name(f"{self.owner} CA", self.owner))
-            .public_key(_as_ec(key))
-            .serial_number(serial)
-            .not_valid_before(valid_from)
-            .not_valid_after(valid_until)
-        )
-
-    def _sign(self, builder: x509.CertificateBuilder) -> Certificate:
-        signer = self.key.key.private_key
-        assert isinstance(signer, ec.EllipticCurvePrivateKey), "an owner's key is P-256"
-        signed = builder.sign(signer, hashes.SHA256(), ecdsa_deterministic=True)
-        return Certificate(signed.public_bytes(serialization.Encoding.DER))
+        `backups` are the keys of those that may take over from it; `organization` is one of the customers.
+        """
+        subject = _make_name(gateway_id, organization or self.owner)
+        issuer = _make_name(f"{self.owner} CA", self.owner)
+        builder = _begin(subject, key, issuer, serial, **validity)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(_find_authority(self.key.public), critical=False)
+        named = list(dict.fromkeys(compute_key_hash(backup) for backup in backups))
+        if len(named) > MOST_BACKUPS:
+            raise Misuse(f"a certificate names at most {MOST_BACKUPS} backups, not {len(named)}")
+        if named:
+            builder = builder.add_extension(x509.UnrecognizedExtension(BACKUPS, _write_backups(named)), critical=False)
+        return _sign(builder, self.key)
 
     def verify_issued(self, certificate: Certificate) -> None:
-        """Raise BadCertificate unless this owner signed it, for a gateway of its own."""
-        if certificate.owner != self.owner:
+        """Raise BadCertificate unless this owner signed it, for a gateway of its own or of a customer."""
+        if certificate.owner not in self.organizations:
             words = f"the certificate of {certificate.gateway_id} names another owner"
-            raise BadCertificate(words, expected=self.owner, found=certificate.owner)
+            raise BadCertificate(words, expected=" or ".join(self.organizations), found=certificate.owner)
         public = _as_ec(self.key.public)
         body, algorithm = certificate.x509.tbs_certificate_bytes, certificate.x509.signature_hash_algorithm
         try:
@@ -195,135 +229,79 @@ class OwnerCA:
             ) from error
 
 
-class CertifiedKeys(KeyRing):
-    """The keys of peers, each by a certificate that is judged whenever one of its signatures arrives.
+def compute_key_hash(key: PublicKey) -> str:
+    """SHA-256 of the DER SubjectPublicKeyInfo, in lower-case hex: what names an authorised backup."""
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return hashlib.sha256(_as_ec(key).public_bytes(serialization.Encoding.DER, form)).hexdigest()
 
-    Serial numbers are compared here and nowhere else. A refused call changes nothing.
-    """
 
-    def __init__(
-        self, certificates: Iterable[Certificate], owners: Iterable[OwnerCA], now: Callable[[], datetime]
-    ) -> None:
-        super().__init__(())
-        self._owners = {owner.owner: owner for owner in owners}
-        self._now = now
-        self._current: dict[str, Certificate] = {}
-        self._revoked: set[tuple[str, int]] = set()
-        for certificate in sorted(certificates, key=lambda each: each.serial):
-            self.admit(certificate)
+def _write_backups(named: Iterable[str]) -> bytes:
+    body = b"".join(_HASH + bytes.fromhex(each) for each in named)
+    length = len(body)
+    if length < 0x80:
+        return bytes([0x30, length]) + body
+    octets = length.to_bytes(1 if length < 0x100 else 2, "big")
+    return bytes([0x30, 0x80 | len(octets)]) + octets + body
 
-    def admit(self, certificate: Certificate) -> None:
-        """What the configuration says, never a message: a gateway's first certificate. Of a known one as `adopt`."""
-        if certificate.gateway_id in self._current:
-            self.adopt(certificate)
-            return
-        owner = self._owners.get(certificate.owner)
-        if owner is None:
-            raise BadCertificate(f"{certificate!r}: this owner is not known here")
-        owner.verify_issued(certificate)
-        self._make_current(certificate)
 
-    def add(self, owner: str, key: PublicKey) -> None:
-        raise Misuse(f"a key of {owner} comes with its certificate: admit or adopt that")
+def _read_backups(value: bytes) -> tuple[str, ...]:
+    """DER has one way to write a list: whatever is not what `_write_backups` makes of its own content is refused."""
+    step = len(_HASH) + 32
+    starts = range(len(value) % step + len(_HASH), len(value), step)
+    if not 1 <= len(starts) <= MOST_BACKUPS:
+        raise BadCertificate(f"a list of authorised backups has 1 to {MOST_BACKUPS} hashes")
+    named = tuple(value[start : start + 32].hex() for start in starts)
+    if _write_backups(named) != value:
+        raise BadCertificate("the list of authorised backups is not a SEQUENCE OF OCTET STRING of SHA-256 in DER")
+    return named
 
-    def current(self, gateway_id: str) -> Certificate:
-        """The certificate that no other has replaced, valid now or not. BadCertificate for a gateway unknown here."""
-        if gateway_id not in self._current:
-            raise BadCertificate(f"no certificate of {gateway_id} is known here")
-        return self._current[gateway_id]
 
-    def adopt(self, certificate: Certificate) -> bool:
-        """A certificate that replaces the current one of its gateway; False if it is that one already.
+def _begin(
+    subject: x509.Name, key: PublicKey, issuer: x509.Name, serial: int, **validity: Unpack[Validity]
+) -> x509.CertificateBuilder:
+    begins, ends = validity.get("valid_from", VALID_FROM), validity.get("valid_until", VALID_UNTIL)
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(_as_ec(key))
+    return builder.serial_number(serial).not_valid_before(begins).not_valid_after(ends)
 
-        BadCertificate unless the same owner issued it, with a higher serial number, and did not revoke it. Whether it
-        is valid now is not asked: a log may be read again long after. What a peer shows goes through `judge`.
-        """
-        if not self._is_successor(certificate):
-            return False
-        self._refuse_revoked(certificate)
-        self._make_current(certificate)
-        return True
 
-    def verify_successor(self, certificate: Certificate) -> None:
-        """BadCertificate unless `adopt` would take it, and it is valid now. Nothing is adopted."""
-        self._is_successor(certificate)
-        self._refuse_revoked(certificate)
-        self._refuse_invalid(certificate)
+def _begin_ca(
+    subject: x509.Name,
+    key: PublicKey,
+    issuer: x509.Name,
+    serial: int,
+    *,
+    path_length: int,
+    issuer_key: PublicKey | None = None,
+) -> x509.CertificateBuilder:
+    usage = x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    builder = (
+        _begin(subject, key, issuer, serial)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(_as_ec(key)), critical=False)
+    )
+    return builder if issuer_key is None else builder.add_extension(_find_authority(issuer_key), critical=False)
 
-    def revoke(self, certificate: Certificate | int, gateway_id: str) -> None:
-        """The owner took a certificate back, or a serial number of a gateway: it neither signs nor connects now."""
-        serial = certificate if isinstance(certificate, int) else certificate.serial
-        self._revoked.add((gateway_id, serial))
 
-    def judge(self, der: bytes, gateway_id: str) -> Certificate:
-        """What must hold of the certificate that a peer shows in a handshake, a full or a resumed one.
+def _find_authority(issuer: PublicKey) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(_as_ec(issuer))
 
-        It can be read, is of this gateway, was issued by the owner of the current one, is the current one or
-        its successor (which is then adopted), was not revoked, and is valid now. Otherwise BadCertificate says which.
-        """
-        current = self.current(gateway_id)
-        certificate = current if der == current.der else Certificate.from_der(der)
-        if certificate.gateway_id != gateway_id:
-            words = "the certificate is one of another gateway"
-            raise BadCertificate(words, expected=gateway_id, found=certificate.gateway_id)
-        is_successor = self._is_successor(certificate)
-        self._refuse_revoked(certificate)
-        self._refuse_invalid(certificate)
-        if is_successor:
-            self._make_current(certificate)
-        return certificate
 
-    def verify(self, compact: bytes | str) -> Signed:
-        """As KeyRing; besides, BadCertificate if the certificate was revoked or is not valid now, or KeyReplaced."""
-        signed = super().verify(compact)
-        certificate = self._current[signed.signer]
-        if signed.kid != certificate.key.kid:
-            raise KeyReplaced(f"the key of {signed.signer} was replaced by certificate {certificate.serial}")
-        self._refuse_revoked(certificate)
-        self._refuse_invalid(certificate)
-        return signed
-
-    def verify_stored(self, compact: bytes | str) -> Signed:
-        """For what is in the chain of a session already, and stored replies sent again: any key that was ever current.
-
-        It was judged when it came. Validity and revocation are not asked again: history does not expire.
-        """
-        return super().verify(compact)
-
-    def _is_successor(self, certificate: Certificate) -> bool:
-        """Of the current one: False if it is that one itself. BadCertificate if it is neither."""
-        current = self.current(certificate.gateway_id)
-        if certificate.der == current.der:
-            return False  # who issued it was verified when it became current
-        self._owners[current.owner].verify_issued(certificate)
-        if certificate.serial <= current.serial:
-            another = "another certificate" if certificate.serial == current.serial else "certificate"
-            words = f"certificate {certificate.serial} of {certificate.gateway_id} was replaced"
-            raise BadCertificate(f"{words} by {another} {current.serial}")
-        return True
-
-    def _make_current(self, certificate: Certificate) -> None:
-        """Nobody takes the key of another gateway for its own, and a key that was replaced does not come back."""
-        gateway_id, kid = certificate.gateway_id, certificate.key.kid
-        owner, _ = self._by_kid.get(kid, (gateway_id, None))
-        if owner != gateway_id:
-            raise BadCertificate(f"certificate {certificate.serial} of {gateway_id} is for a key of {owner}")
-        if kid in self._by_kid and self._current[gateway_id].key.kid != kid:
-            raise BadCertificate(f"certificate {certificate.serial} of {gateway_id} is for a key that was replaced")
-        self._current[gateway_id] = certificate
-        super().add(gateway_id, certificate.key)
-
-    def _refuse_revoked(self, certificate: Certificate) -> None:
-        if (certificate.gateway_id, certificate.serial) in self._revoked:
-            raise BadCertificate(f"certificate {certificate.serial} of {certificate.gateway_id} was revoked")
-
-    def _refuse_invalid(self, certificate: Certificate) -> None:
-        begins, ends = certificate.x509.not_valid_before_utc, certificate.x509.not_valid_after_utc
-        now = self._now()
-        if not begins <= now <= ends:
-            word = "not valid before" if now < begins else "expired at"
-            limit = begins if now < begins else ends
-            raise BadCertificate(f"the certificate of {certificate.gateway_id} is {word} {limit:%Y-%m-%dT%H:%M:%SZ}")
+def _sign(builder: x509.CertificateBuilder, by: KeyPair) -> Certificate:
+    signer = by.key.private_key
+    assert isinstance(signer, ec.EllipticCurvePrivateKey), "the key of a CA is P-256"
+    signed = builder.sign(signer, hashes.SHA256(), ecdsa_deterministic=True)
+    return Certificate(signed.public_bytes(serialization.Encoding.DER))
 
 
 def _make_name(common_name: str, organization: str) -> x509.Name:

@@ -1,10 +1,11 @@
-"""A Trace as a sequence diagram: SVG, Mermaid text, and an ASCII figure in the manner of an RFC.
+"""A sequence diagram in three forms: SVG, Mermaid text, and an ASCII figure in the manner of an RFC.
 
-One list of lines is computed from the events; each of the three forms only draws that list. They show the
-same: who said what to whom, what the networks did and were asked, who crashed and came back. A gateway that
-is down has a dotted lifeline.
+Each form only draws the rows of sequences.py. They show the same: who said what to whom, what the networks did and were
+asked, who crashed and came back, who stood still, who took over. A lifeline is dotted while its gateway is down, dashed
+while it stands still, thin while it stands by, and dotted in another colour once it is fenced.
 
-Below the lifelines there may be notes: why it went as it did, in words.
+There are two gateways, with their networks or without, or three. With three the words of a message stand in the widest
+space that its arrow crosses.
 
 The SVG carries its own paper and ink for light and dark themes and has one element per line, so that a
 change in a figure can be read as a change of text. The ASCII figure has at most 70 columns.
@@ -12,133 +13,53 @@ change in a figure can be read as a change of text. The ASCII figure has at most
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from html import escape
+from itertools import pairwise
 
-from protocol.steps import find_row
-from protocol.trace import (
-    Acted,
-    Asked,
-    Connected,
-    Crashed,
-    Delivered,
-    Denied,
-    Event,
-    Forgotten,
-    Judged,
-    Lost,
-    NotConnected,
-    Restarted,
-    TimedOut,
-    Trace,
-)
+from protocol.sequences import Line, Note, compute_lines, fold, kind_of, wrap
+from protocol.trace import Trace
+
+__all__ = ["Figure", "Line", "Note", "draw_ascii", "draw_mermaid", "draw_notes", "draw_svg", "kind_of"]
 
 
 @dataclass(frozen=True)
-class Line:
-    """One row of a figure: an arrow between two places, a mark on one, or the heading of a stage.
+class Layout:
+    """Where the lifelines stand, from left to right, and how the words of a mark are folded.
 
-    `kind` is message, lost, action, denied (the network refuses), question, tls (a connection comes about), crash,
-    loss, restart, verdict, dispute, wait, refused, stage, or gap, a row without a mark that lets a dead lifeline be
-    seen; `down` are the gateways that are down. `is_more`: the words of the row above go on.
+    `columns` and `ascii_words` count characters, `x` and `width` pixels, `svg_words` characters again. `left` is the
+    number of lanes whose words stand to their right; those of all others stand to their left.
     """
 
-    kind: str
-    text: str
-    step: str = ""
-    source: str = ""
-    target: str = ""
-    down: frozenset[str] = frozenset()
-    is_more: bool = False
+    columns: tuple[int, ...]
+    ascii_words: tuple[int, int]  # of the first gateway, of the others
+    x: tuple[int, ...]
+    width: int
+    svg_words: tuple[int, int]
+    left: int
 
     @property
-    def is_arrow(self) -> bool:
-        return self.kind in ("message", "lost", "action", "denied", "question", "tls")
+    def middle(self) -> tuple[int, int]:
+        """The two columns between which messages have most space."""
+        return self.columns[self.left - 1], self.columns[self.left]
+
+    @property
+    def has_crossings(self) -> bool:
+        """Whether an arrow between two gateways may cross the lifeline of a third."""
+        return self.left > 2 or len(self.columns) == 3
 
 
-@dataclass(frozen=True)
-class Note:
-    """What stands below a figure: a heading, and paragraphs. `kind` is verdict, dispute or empty."""
-
-    heading: str
-    paragraphs: tuple[str, ...]
-    kind: str = ""
+FOUR = Layout((6, 19, 50, 63), (27, 27), (80, 245, 555, 720), 800, (40, 40), 2)
+FIVE = Layout((4, 14, 26, 52, 63), (34, 24), (80, 215, 355, 680, 830), 910, (52, 40), 3)
 
 
-def compute_lines(trace: Trace, *, has_stages: bool = True) -> Iterator[Line]:
-    """The rows of the figure, top to bottom. Log entries are left out: they belong to the table of a log.
-
-    Several sessions at once are not at one stage: then without headings.
-    """
-    down = trace.down
-    stage = 0
-    for event in trace:
-        if isinstance(event, Crashed):
-            down |= {event.gateway}
-        if isinstance(event, Restarted):
-            down -= {event.gateway}
-        line = _compute_line(event, down)
-        if line is None:
-            continue
-        if has_stages and line.step and line.kind != "question" and find_row(line.step).stage > stage:
-            stage = find_row(line.step).stage
-            yield Line("stage", f"Stage {stage}", down=down)
-        yield line
-        if line.kind == "crash":
-            yield Line("gap", "", down=down)
-
-
-def _compute_line(event: Event, down: frozenset[str]) -> Line | None:
-    return _compute_arrow(event, down) or _compute_mark(event, down)
-
-
-def _compute_arrow(event: Event, down: frozenset[str]) -> Line | None:
-    match event:
-        case Delivered(source=source, target=target, step=step, name=name, again=again):
-            return Line("message", f"{name} again" if again else name, step, source, target, down)
-        case Lost(source=source, target=target, step=step, name=name):
-            return Line("lost", name, step, source, target, down)
-        case Acted(gateway=gateway, network=network, step=step, action=action, again=again):
-            return Line("action", f"{action} again" if again else action, step, gateway, network, down)
-        case Denied(gateway=gateway, network=network, step=step, action=action):
-            return Line("denied", action, step, gateway, network, down)
-        case Asked(gateway=gateway, network=network, step=step, action=action, happened=happened):
-            return Line("question", f"{action}? {'yes' if happened else 'no'}", step, gateway, network, down)
-        case Connected(one=one, other=other, is_resumed=is_resumed):
-            return Line("tls", f"TLS 1.3 {'resumed' if is_resumed else 'full handshake'}", "", one, other, down)
-    return None
-
-
-def _compute_mark(event: Event, down: frozenset[str]) -> Line | None:
-    match event:
-        case Crashed(gateway=gateway, where=where):
-            return Line("crash", f"CRASH {where}".rstrip(), "", gateway, gateway, down)
-        case Restarted(gateway=gateway):
-            return Line("restart", "restart", "", gateway, gateway, down)
-        case Forgotten(gateway=gateway, what=what):
-            return Line("loss", f"loses {what}", "", gateway, gateway, down)
-        case Judged(gateway=gateway, letter=letter, verdict=verdict):
-            return Line(kind_of(verdict), f"row {letter}: {verdict}", "", gateway, gateway, down)
-        case NotConnected(gateway=gateway, reason=reason):
-            return Line("refused", f"no TLS: {reason}", "", gateway, gateway, down)
-        case TimedOut(gateway=gateway):
-            return Line("wait", "no answer: says it again", "", gateway, gateway, down)
-    return None
-
-
-def kind_of(verdict: str) -> str:
-    """A dispute is drawn like a loss: nothing goes on until a human decides."""
-    return "dispute" if verdict == "dispute" else "verdict"
-
-
-def fold(lines: list[Line], width: int) -> Iterator[Line]:
-    """The same rows, with the words of a mark spread over as many as they need."""
-    for line in lines:
-        parts = _wrap(line.text, width) if not line.is_arrow and line.text else [line.text]
-        for number, part in enumerate(parts):
-            yield replace(line, text=part, is_more=number > 0)
+def find_layout(lanes: tuple[str, ...]) -> Layout:
+    """Two or three lanes stand where the gateways stand in a figure that has their networks too."""
+    whole = FOUR if len(lanes) in (2, 4) else FIVE
+    if len(lanes) == len(whole.columns):
+        return whole
+    return replace(whole, columns=whole.columns[1:-1], x=whole.x[1:-1], left=whole.left - 1)
 
 
 class Figure:
@@ -146,6 +67,7 @@ class Figure:
 
     def __init__(self, trace: Trace, title: str = "", notes: Iterable[Note] = (), *, has_stages: bool = True) -> None:
         self.lanes = trace.lanes
+        self.layout = find_layout(trace.lanes)
         self.gateways = trace.gateways
         self.title = title or " and ".join(trace.gateways)
         self.lines = list(compute_lines(trace, has_stages=has_stages))
@@ -172,83 +94,98 @@ class Figure:
 
 # ---------------------------------------------------------------------- ASCII
 
-COLUMNS = (6, 19, 50, 63)
 ASCII_WIDTH = 70
-
-
-def inner(places: tuple[int, ...], lanes: tuple[str, ...]) -> tuple[int, ...]:
-    """Two lanes stand where the two gateways stand in a figure of four."""
-    return places if len(lanes) == len(places) else places[1:3]
+LIVES = {"life": "|", "down": ":", "paused": "'", "fenced": "!", "standby": "."}
+MARKS = {"crash": "X", "restart": "O", "verdict": "*", "dispute": "*", "pause": "=", "wake": "O", "fence": "#"} | {
+    "takeover": "O",
+    "handover": "#",
+    "cut": "/",
+    "heal": "O",
+    "accept": "*",
+}
 
 
 def draw_ascii(figure: Figure) -> str:
-    """Four lifelines as in SATP figure 2; `X` ends one, `O` begins it anew, `:` is a gateway that is down."""
-    heads = [" "] * 76
-    for column, lane in zip(inner(COLUMNS, figure.lanes), figure.lanes, strict=True):
+    """Lifelines as in SATP figure 2.
+
+    `X` ends one, `O` begins it anew, `=` stops it and `#` fences it. A gateway that is down has `:`, one that stands
+    still `'`, a fenced one `!`, and one that stands by `.`.
+    """
+    layout, heads = figure.layout, [" "] * 76
+    for column, lane in zip(layout.columns, figure.lanes, strict=True):
         _put(heads, column - len(lane) // 2, lane)
     rows = ["".join(heads)]
-    for line in fold(figure.lines, COLUMNS[2] - COLUMNS[1] - 4):
+    for line in fold(figure.lines, lambda line: _find_width(figure, line, layout.ascii_words)):
         rows += _draw_ascii_line(figure, line)
     if figure.notes:
         rows += ["", draw_notes(figure.notes)]
     return "\n".join(row.rstrip() for row in rows)
 
 
+def _find_width(figure: Figure, line: Line, widths: tuple[int, int]) -> int:
+    """How many characters the words of a mark may have in one row."""
+    return widths[0] if line.source == figure.gateways[0] else widths[1]
+
+
+def _find_space(places: tuple[int, ...], source: int, target: int) -> tuple[int, int]:
+    """The two neighbours on the way of an arrow that have most space between them."""
+    left, right = min(source, target), max(source, target)
+    return max(pairwise([place for place in places if left <= place <= right]), key=lambda pair: pair[1] - pair[0])
+
+
 def draw_notes(notes: Iterable[Note]) -> str:
     """What stands below the ASCII figure."""
     rows: list[str] = []
     for note in notes:
-        rows += ["", *_wrap(note.heading, ASCII_WIDTH)]
+        rows += ["", *wrap(note.heading, ASCII_WIDTH)]
         for paragraph in note.paragraphs:
-            rows += ["  " + row for row in _wrap(paragraph, ASCII_WIDTH - 2)]
+            rows += ["  " + row for row in wrap(paragraph, ASCII_WIDTH - 2)]
     return "\n".join(rows[1:])
 
 
-def _wrap(text: str, width: int) -> list[str]:
-    """Words such as commit-ready are not taken apart."""
-    return textwrap.wrap(text, width, break_on_hyphens=False)
-
-
 def _draw_ascii_line(figure: Figure, line: Line) -> list[str]:
-    blank = [" "] * 76
-    for column, lane in zip(inner(COLUMNS, figure.lanes), figure.lanes, strict=True):
-        blank[column] = ":" if lane in line.down else "|"
+    layout, blank = figure.layout, [" "] * 76
+    for column, lane in zip(layout.columns, figure.lanes, strict=True):
+        blank[column] = LIVES[line.find_life(lane)]
     row = blank.copy()
-    place = dict(zip(figure.lanes, inner(COLUMNS, figure.lanes), strict=True))
+    place = dict(zip(figure.lanes, layout.columns, strict=True))
     if line.kind == "gap":
         return ["".join(blank)]
     if line.kind == "stage":
-        row = ["." if mark == " " and 2 < column < COLUMNS[-1] + 4 else mark for column, mark in enumerate(row)]
-        _put(row, (COLUMNS[1] + COLUMNS[2]) // 2 - 4, f" {line.text} ")
+        last = FOUR.columns[-1] + 4
+        row = ["." if mark == " " and 2 < column < last else mark for column, mark in enumerate(row)]
+        _put(row, sum(layout.middle) // 2 - 4, f" {line.text} ")
         return ["".join(blank), "".join(row), "".join(blank)]
     source, target = place[line.source], place[line.target]
     if line.is_arrow:
-        return _draw_ascii_arrow(line, blank, source, target)
+        return _draw_ascii_arrow(line, blank, (source, target), layout)
     if not line.is_more:
-        row[source] = {"crash": "X", "restart": "O", "verdict": "*", "dispute": "*"}.get(line.kind, row[source])
-    _put(row, source + 2 if source == COLUMNS[1] else source - 1 - len(line.text), line.text)
+        row[source] = MARKS.get(line.kind, row[source])
+    _put(row, source + 2 if source <= layout.middle[0] else source - 1 - len(line.text), line.text)
     return ["".join(row)]
 
 
-def _draw_ascii_arrow(line: Line, blank: list[str], source: int, target: int) -> list[str]:
-    """Words that are longer than their arrow begin in a row of their own, above it."""
+def _draw_ascii_arrow(line: Line, blank: list[str], ends: tuple[int, int], layout: Layout) -> list[str]:
+    """Words that are longer than their arrow begin in a row of their own, above it; all of them where lanes cross."""
+    source, target = ends
     left, width = min(source, target) + 1, abs(source - target) - 1
     is_rightward = source < target
-    *above, last = _wrap(line.text, width - 2)
+    room = _find_space(layout.columns, source, target)
+    above = wrap(line.text, room[1] - room[0] - (1 if layout.has_crossings else 3))
+    last = "" if layout.has_crossings else above.pop()
     if line.kind in ("question", "tls"):
         arrow = f"<{last.center(width - 2, '.' if line.kind == 'question' else '=')}>"
     elif line.kind in ("lost", "denied"):
         arrow = last.center(width - 2, "-") + "X " if is_rightward else " X" + last.center(width - 2, "-")
     else:
         arrow = last.center(width - 1, "-") + ">" if is_rightward else "<" + last.center(width - 1, "-")
-    rows = []
-    for part in [*(each.center(width) for each in above), arrow]:
-        row = blank.copy()
-        _put(row, left, part)
-        rows.append(row)
+    rows = [(room[0] + 1, part.center(room[1] - room[0] - 1)) for part in above] + [(left, arrow)]
+    drawn = [blank.copy() for _ in rows]
+    for row, (column, text) in zip(drawn, rows, strict=True):
+        _put(row, column, text)
     label = f"({line.step})" if line.step else ""
-    _put(rows[-1], source - len(label) if is_rightward else source + 1, label)
-    return ["".join(row) for row in rows]
+    _put(drawn[-1], source - len(label) if is_rightward else source + 1, label)
+    return ["".join(row) for row in drawn]
 
 
 def _put(row: list[str], column: int, text: str) -> None:
@@ -280,10 +217,20 @@ def draw_mermaid(figure: Figure) -> str:
 
 # ---------------------------------------------------------------------- SVG
 
-X = (80, 245, 555, 720)
-WIDTH, TOP, PITCH = 800, 58, 27
+TOP, PITCH = 58, 27
 DIAMONDS = {"verdict": "row", "dispute": "cross"}
-SVG_MARK, SVG_NOTE, NOTE_PITCH = 40, 108, 18  # letters in a row, pixels between two rows
+SVG_NOTE, NOTE_PITCH = 108, 18  # letters in a row, pixels between two rows
+SVG_LETTER = 8  # pixels that a letter takes at most, on average
+SIGNS = {
+    "pause": "M-4 -11v14m8 -14v14",  # two bars
+    "wake": "M-5 -11l12 7l-12 7z",  # a triangle
+    "fence": "M-8 -8h16m-16 8h16m-12 -12v16m8 -16v16",  # a fence
+    "takeover": "M-7 3l7 -14l7 14z",  # upwards
+    "handover": "M-7 -11l7 14l7 -14z",  # downwards
+    "cut": "M-8 1l16 -5m-16 0l16 -5",  # two strokes across
+    "heal": "M0 -10v12m-6 -6h12",  # a cross that joins
+    "accept": "M-7 -4l5 6l9 -12",  # a tick
+}
 
 STYLE = """\
 <style>
@@ -309,27 +256,47 @@ STYLE = """\
 .gwf .cross { stroke: var(--bad); stroke-width: 3; fill: none; } .gwf .again { fill: var(--good); }
 </style>"""  # noqa: E501
 
+# Only in a figure that has need of it, so that all others stay as they are.
+SLOW_STYLE = """\
+<style>
+.gwf .paused { stroke: var(--soft); stroke-width: 1.5; stroke-dasharray: 8 6; }
+.gwf .fenced { stroke: var(--tls); stroke-width: 2; stroke-dasharray: 2 4; }
+.gwf .standby { stroke: var(--line); stroke-width: 0.75; }
+.gwf .sign { stroke-width: 2.5; fill: none; }
+.gwf .sign.pause { stroke: var(--soft); stroke-width: 3.5; } .gwf text.pause { fill: var(--soft); font-weight: 600; }
+.gwf .sign.wake { stroke: none; fill: var(--good); } .gwf text.wake { fill: var(--good); font-weight: 600; }
+.gwf .sign.fence { stroke: var(--tls); stroke-width: 2; } .gwf text.fence { fill: var(--tls); font-weight: 600; }
+.gwf .sign.takeover { stroke: none; fill: var(--act); } .gwf text.takeover { fill: var(--act); font-weight: 600; }
+.gwf .sign.handover { stroke: var(--act); stroke-width: 2; fill: var(--paper); } .gwf text.handover { fill: var(--act); }
+.gwf .sign.cut { stroke: var(--bad); } .gwf text.cut { fill: var(--bad); }
+.gwf .sign.heal { stroke: var(--good); } .gwf text.heal { fill: var(--good); }
+.gwf .sign.accept { stroke: var(--good); } .gwf text.accept { fill: var(--good); }
+.gwf .words { fill: var(--paper); }
+</style>"""  # noqa: E501
+
 
 def draw_svg(figure: Figure) -> str:
     """An SVG document as text. Nothing in it depends on the machine or the moment."""
-    lines = list(fold(figure.lines, SVG_MARK))
+    layout = figure.layout
+    lines = list(fold(figure.lines, lambda line: _find_width(figure, line, layout.svg_words)))
+    width, is_slow = layout.width, any(_is_slow(line) for line in lines)
     foot = TOP + PITCH * (len(lines) + 1)
     notes, height = _draw_svg_notes(figure.notes, foot)
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="gwf" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="gwf" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" role="img">',
         f"<title>{escape(figure.title)}</title>",
-        STYLE,
-        f'<rect width="{WIDTH}" height="{height}" rx="6" style="fill: var(--paper)"/>',
+        *([STYLE, SLOW_STYLE] if is_slow or layout.has_crossings else [STYLE]),
+        f'<rect width="{width}" height="{height}" rx="6" style="fill: var(--paper)"/>',
     ]
     for number, line in enumerate(lines):
         if line.kind == "stage":
-            out.append(f'<rect class="box" x="14" y="{_y(number) - 18}" width="{WIDTH - 28}" height="20" rx="3"/>')
-    for x, lane in zip(inner(X, figure.lanes), figure.lanes, strict=True):
+            out.append(f'<rect class="box" x="14" y="{_y(number) - 18}" width="{width - 28}" height="20" rx="3"/>')
+    for x, lane in zip(layout.x, figure.lanes, strict=True):
         out += _draw_svg_lifeline(x, lane, lines, foot)
-    place = dict(zip(figure.lanes, inner(X, figure.lanes), strict=True))
+    place = dict(zip(figure.lanes, layout.x, strict=True))
     for number, line in enumerate(lines):
-        out += _draw_svg_line(line, place, _y(number))
+        out += _draw_svg_line(line, place, _y(number), layout)
     return "\n".join([*out, *notes, "</svg>"])
 
 
@@ -340,11 +307,11 @@ def _draw_svg_notes(notes: list[Note], y: int) -> tuple[list[str], int]:
         y += PITCH
         if note.kind:
             out.append(f'<path class="{DIAMONDS[note.kind]}" d="M25 {y - 11}l7 7l-7 7l-7 -7z"/>')
-        for part in _wrap(note.heading, SVG_NOTE):
+        for part in wrap(note.heading, SVG_NOTE):
             out.append(f'<text class="note" x="40" y="{y}">{escape(part)}</text>')
             y += NOTE_PITCH
         for paragraph in note.paragraphs:
-            for part in _wrap(paragraph, SVG_NOTE):
+            for part in wrap(paragraph, SVG_NOTE):
                 out.append(f'<text x="40" y="{y}">{escape(part)}</text>')
                 y += NOTE_PITCH
         y -= NOTE_PITCH
@@ -359,26 +326,32 @@ def _draw_svg_lifeline(x: int, lane: str, lines: list[Line], height: int) -> Ite
     """The head of a lane and its lifeline, cut where the gateway goes down and comes back."""
     yield f'<rect class="box" x="{x - 62}" y="12" width="124" height="28" rx="4"/>'
     yield f'<text class="head" x="{x}" y="31">{escape(lane)}</text>'
-    cuts = [(40, "life")]
+    cuts = [(40, lines[0].find_life(lane) if lines and lines[0].find_life(lane) != "down" else "life")]
     for number, line in enumerate(lines):
-        kind = "down" if lane in line.down else "life"
+        kind = line.find_life(lane)
         if kind != cuts[-1][1]:
             cuts.append((_y(number) - 4, kind))
     for (top, kind), (bottom, _) in zip(cuts, [*cuts[1:], (height - 10, "")], strict=True):
         yield f'<line class="{kind}" x1="{x}" y1="{top}" x2="{x}" y2="{bottom}"/>'
 
 
-def _draw_svg_line(line: Line, place: dict[str, int], y: int) -> Iterator[str]:
+def _is_slow(line: Line) -> bool:
+    return line.kind in SIGNS or any(mark != "down" for _, mark in line.marks)
+
+
+def _draw_svg_line(line: Line, place: dict[str, int], y: int, layout: Layout) -> Iterator[str]:
     text = escape(line.text)
     if line.kind == "gap":
         return
     if line.kind == "stage":
-        yield f'<text class="mid" x="{WIDTH // 2}" y="{y - 3}">{text}</text>'
+        middle = sum(layout.x[layout.left - 1 : layout.left + 1]) // 2 if layout.has_crossings else layout.width // 2
+        yield f'<text class="mid" x="{middle}" y="{y - 3}">{text}</text>'
         return
     x1, x2 = place[line.source], place[line.target]
     if not line.is_arrow:
-        yield from _draw_svg_mark(line, x1, y, is_left=x1 == X[1])
+        yield from _draw_svg_mark(line, x1, y, layout)
         return
+    room, end = sum(_find_space(layout.x, x1, x2)), x2
     step = 1 if x1 < x2 else -1
     if line.kind in ("lost", "denied"):
         x2 -= (60 if line.kind == "lost" else 14) * step
@@ -388,13 +361,13 @@ def _draw_svg_line(line: Line, place: dict[str, int], y: int) -> Iterator[str]:
     if line.kind == "tls":
         yield f'<path class="tip tls" d="M{x1 + step} {y - 4}l{9 * step} -4v8z"/>'
     yield f'<line class="{line.kind}" x1="{x1 + step}" y1="{y - 4}" x2="{x2 - 6 * step}" y2="{y - 4}"/>'
-    yield f'<text class="mid {line.kind}" x="{(x1 + x2) // 2}" y="{y - 9}">{text}</text>'
+    yield f'<text class="mid {line.kind}" x="{(room + x2 - end) // 2}" y="{y - 9}">{text}</text>'
     anchor = "end" if step == 1 else ""
     if line.step:
         yield f'<text class="number {anchor}" x="{x1 - 5 * step}" y="{y}">{line.step}</text>'
 
 
-def _draw_svg_mark(line: Line, x: int, y: int, is_left: bool) -> Iterator[str]:
+def _draw_svg_mark(line: Line, x: int, y: int, layout: Layout) -> Iterator[str]:
     """A crash, a loss, a restart, a verdict or a time-out on a lifeline; its words stand between the gateways."""
     kind = "" if line.is_more else line.kind
     if kind == "crash":
@@ -403,6 +376,13 @@ def _draw_svg_mark(line: Line, x: int, y: int, is_left: bool) -> Iterator[str]:
         yield f'<circle class="again" cx="{x}" cy="{y - 4}" r="6"/>'
     if kind in DIAMONDS:
         yield f'<path class="{DIAMONDS[kind]}" d="M{x} {y - 11}l7 7l-7 7l-7 -7z"/>'
+    if kind in SIGNS:
+        yield f'<path class="sign {kind}" transform="translate({x} {y})" d="{SIGNS[kind]}"/>'
+    is_left = x <= layout.x[layout.left - 1]
+    place = layout.x[layout.left - 1]
+    if layout.has_crossings and x < place < x + 20 + SVG_LETTER * len(line.text):  # the lifeline has a gap there
+        top = y - 18 if line.is_more else y - 12
+        yield f'<rect class="words" x="{place - 5}" y="{top}" width="10" height="16"/>'
     x, side = (x + 14, "") if is_left else (x - 14, " end")
     y -= 8 if line.is_more else 0  # the words of one mark stand together
     ink = "loss" if line.kind == "dispute" else line.kind

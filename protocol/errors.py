@@ -46,7 +46,8 @@ class Explained(ProtocolError):
         """Reason and compared values, without the code."""
         if self.expected is None and self.found is None:
             return self.reason
-        return f"{self.reason} (expected {self.expected}, found {self.found})"
+        expected = f"expected {self.expected}, " if self.expected is not None else ""
+        return f"{self.reason} ({expected}found {self.found})"
 
     def __str__(self) -> str:
         return f"{self.in_words()} [{self.code}]" if self.code else self.in_words()

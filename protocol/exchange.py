@@ -33,6 +33,7 @@ from protocol.salvage import Salvage
 from protocol.session import Session
 from protocol.signing import BadSignature, KeyRing, Signed
 from protocol.steps import LAST, Role, find_row_of_type
+from protocol.successions import Successions
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Exchange:
 
     journal: Journal
     salvage: Salvage
-    peers: KeyRing
+    successions: Successions
     networks: KeyRing
     sent: dict[tuple[str, str], str] = field(default_factory=dict)
     leaving: set[str] = field(default_factory=set)
@@ -64,23 +65,22 @@ class Exchange:
         payload = {"messageType": f"{wire.RECOVERY_NAMESPACE}{name}-msg", "sessionId": session_id} | context | fields
         signed = self.journal.sign(payload)
         self.sent[session_id, name] = signed.digest
+        self.successions.tell(signed)
         return signed.compact.encode()
 
-    def say_recover(self, session_id: str, role: Role, link: str, certificate: str | None) -> bytes:
+    def say_recover(self, session_id: str, role: Role, link: str) -> bytes:
         """RECOVER. `link` is the hash of the Transfer-Continue that led here."""
         position = self.compute_position(session_id, role)
         receipts = self.salvage.list_receipts(session_id) if not position.messages else None
         fields = {
             "satpPhase": position.satpPhase,
             "sequenceNumber": position.sequenceNumber,
-            "isBackup": False,
-            "newIdentityPublicKey": self.journal.identity.key.public.jwk if certificate else None,
-            "certificate": certificate,
+            "isBackup": self.successions.is_backup,
             "lastEntryTimestamp": self.journal.now,
             "position": position.model_dump(exclude_none=True),
             "receipts": receipts,
             "hashPrevMessage": link,
-        }
+        } | self.successions.compute_words_of_session()
         return self.say("recover", session_id, {name: value for name, value in fields.items() if value is not None})
 
     def say_update(self, message: wire.Recover, signed: Signed, role: Role) -> bytes:
@@ -91,7 +91,7 @@ class Exchange:
             "hashRecoverMessage": signed.digest,
             "recoveredLogs": self._renew_after(message.sessionId, head),
             "position": position.model_dump(exclude_none=True),
-        }
+        } | self.successions.compute_words_of_session()
         receipts = {} if position.messages else {"receipts": self.salvage.list_receipts(message.sessionId)}
         return self.say("recover-update", message.sessionId, fields | receipts)
 
@@ -125,6 +125,7 @@ class Exchange:
             self._verify_whole(message.sessionId, message.position.headHash)
         except Refused as refusal:
             return self.dispute(message.sessionId, refusal.in_words(), message.recoveredLogs, signed.digest)
+        self.successions.write_told(self.journal.find(message.sessionId), message.hashRecoverMessage, signed)
         lacking = self._renew_after(message.sessionId, message.position.headHash)
         self.leaving.discard(message.sessionId)
         if has_left(message.position) and not lacking:
@@ -135,7 +136,9 @@ class Exchange:
             "entriesChanged": changed,
             "recoveredLogs": lacking,
         }
-        return self.say("recover-update-ack", message.sessionId, fields)
+        answer = self.say("recover-update-ack", message.sessionId, fields)
+        self.successions.write_heard(self.journal.find(message.sessionId), signed, answer)
+        return answer
 
     def on_update_ack(self, message: wire.RecoverUpdateAck, signed: Signed) -> bytes:
         """RECOVER-UPDATE-ACK arrives: take what was missing here too."""
@@ -144,6 +147,7 @@ class Exchange:
             changed = self._adopt(message.sessionId, signed.signer, message.recoveredLogs)
         except Refused as refusal:
             return self.dispute(message.sessionId, refusal.in_words(), message.recoveredLogs, signed.digest)
+        self.successions.write_told(self.journal.find(message.sessionId), message.hashRecoverUpdateMessage, signed)
         fields = {"hashRecoverUpdateAckMessage": signed.digest, "success": True, "entriesChanged": changed}
         return self.say("recover-success", message.sessionId, fields)
 
@@ -222,7 +226,7 @@ class Exchange:
         try:
             return self._own_keys.verify(compact)
         except BadSignature:
-            signed = self.peers.verify_stored(compact)
+            signed = self.successions.peers.verify_stored(compact)
             if signed.signer != peer:
                 raise Refused("signed by a stranger", code=INSUFFICIENT_PERMISSIONS, found=signed.signer) from None
             return signed

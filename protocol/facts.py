@@ -54,6 +54,7 @@ def compute_position(session: Session, ledger: MyLedger) -> Position:
         headHash=session.history.head,
         log=read_log(session).value,
         ledger=ledger.value,
+        peerKey=session.keys.get(session.peer) if session.history else None,
     )
 
 

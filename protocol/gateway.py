@@ -19,7 +19,7 @@ from datetime import datetime
 from itertools import zip_longest
 
 from protocol.admission import Admission
-from protocol.certificates import Certificate, CertifiedKeys
+from protocol.certificates import Certificate
 from protocol.errors import Misuse, NotYet, Refused, Unanswered, satp_code
 from protocol.exchange import Exchange
 from protocol.forward import Forward
@@ -41,6 +41,7 @@ from protocol.messages.satp import (
 from protocol.negotiation import Capabilities, Identity, verify_own_proposal, verify_proposal
 from protocol.objects import Json, digest
 from protocol.offers import Offers, Outgoing
+from protocol.peers import CertifiedKeys
 from protocol.reconcile import Judgement, Reconciliation
 from protocol.rollback import Rollback
 from protocol.rules import Rules
@@ -48,6 +49,7 @@ from protocol.salvage import Salvage
 from protocol.session import Session
 from protocol.signing import KeyRing, Signed
 from protocol.steps import FIRST, LAST, Role, Row, find_row_of_type
+from protocol.successions import Succession, Successions
 
 
 class Gateway:
@@ -65,29 +67,27 @@ class Gateway:
         make_nonce: Callable[[], str],
         rules: Rules | None = None,
         able: Capabilities | None = None,
-        successor: Certificate | None = None,
+        certificate: Certificate | None = None,
         can_resume_tls: Callable[[str], bool] = lambda peer: False,
         on_verdict: Callable[[Judgement], None] = lambda judgement: None,
+        on_succession: Callable[[Succession], None] = lambda succession: None,
     ) -> None:
-        """`make_nonce` gives a text never given before; `successor` certifies the key that replaced a lost one.
+        """`make_nonce`: a text never given before; `certificate`: needed if the key is not the first of this gateway.
 
-        `can_resume_tls`: is the TLS session with a peer still there; `on_verdict` is told what TABLE 2 says.
+        `on_verdict` is told what TABLE 2 says, `on_succession` that every connection of a predecessor is to be closed.
         """
         self.identity = identity
         self.id = identity.gateway_id
-        self._networks = networks
-        self._rules = rules or Rules()
-        self._able = able or Capabilities()
-        self._journal = Journal(identity, log, network, now, self._rules)
-        self._rollback = Rollback(self._journal, networks)
-        self._forward = Forward(self._journal, self._rollback)
-        salvage = Salvage(self._journal, networks)
-        exchange = Exchange(self._journal, salvage, peers, networks)
-        self._admission = Admission(self._journal, salvage, peers)
-        self._offers = Offers(self._journal, exchange, self._admission, peers, make_nonce, can_resume_tls, successor)
-        self._reconciliation = Reconciliation(
-            self._journal, self._forward, self._rollback, exchange, self._offers, on_verdict
-        )
+        self._networks, self._rules, self._able = networks, rules or Rules(), able or Capabilities()
+        self._journal = journal = Journal(identity, log, network, now, self._rules)
+        self._rollback = Rollback(journal, networks)
+        self._forward = Forward(journal, self._rollback)
+        salvage = Salvage(journal, networks)
+        successions = Successions(journal, peers, certificate, on_succession)
+        exchange = Exchange(journal, salvage, successions, networks)
+        self._admission = Admission(journal, salvage, successions)
+        self._offers = offers = Offers(journal, exchange, self._admission, successions, make_nonce, can_resume_tls)
+        self._reconciliation = Reconciliation(journal, self._forward, self._rollback, exchange, offers, on_verdict)
 
     # ------------------------------------------------------------------ a message arrives
 
@@ -145,6 +145,7 @@ class Gateway:
             return self._decide_first(signed, message)
         session.verify_peer(signed.signer)
         if isinstance(message, SessionAbort):
+            session.verify_key(signed)
             if session.is_over or session.ending:
                 raise Unanswered("this session is over")  # SATP 11.1
             self._rollback.verify_abort(session, message)
@@ -157,6 +158,7 @@ class Gateway:
             return session, None
         if row is FIRST or session.orphan is not None:
             return self._decide_first(signed, message, session)
+        session.verify_key(signed)
         if row.number == "2.2" and self._journal.has_acted(session, "3.2"):
             session.verify_recovered(message, row, signed.signer, self._networks)  # it was timely when we minted on it
         else:
@@ -244,7 +246,7 @@ class Gateway:
             raise Misuse(f"a transfer begins with a transfer-proposal-msg whose senderGatewayId is {self.id}")
         if self._journal.find(message.sessionId) is not None:
             raise Misuse(f"session {message.sessionId} exists; a new transfer needs a new sessionId")
-        verify_own_proposal(message, self.identity, self._offers.peers.owners)
+        verify_own_proposal(message, self.identity, self._offers.successions.peers.owners)
         if message.transferInitClaim.recipientGatewayId in self._offers.waiting:
             raise NotYet("this gateway came back and has not heard from that peer yet")
         session = Session(message.sessionId, self.id)
@@ -256,11 +258,12 @@ class Gateway:
     def abort(self, session_id: str, reason: str) -> list[Outgoing]:
         """End a session on the application's wish (SATP 11.1). Misuse where this gateway may not decide that alone.
 
-        NotYet while it is compared with the peer after a restart: the log may have forgotten a promise.
+        After a restart the log may have forgotten a promise: then the wish waits until the peer has been heard.
         """
         session = self.session(session_id)
         if session_id in self._offers.pending:
-            raise NotYet("this gateway came back and has not compared this session with its peer yet")
+            self._reconciliation.wishes[session_id] = reason
+            return []
         if session.is_at_rest or session.ending:
             raise Misuse(f"the session is over: {session!r}")
         if session.is_committed:

@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol, TypeAlias, TypeVar, cast
 
-from protocol.certificates import Certificate
 from protocol.errors import Misuse
+from protocol.lease import Fenced
 from protocol.ledger import Cancellation, LedgerRefused, Order, PendingUntil, Receipt, rfc3339
 from protocol.log import BrokenChain, LogEntry, LogStorage, Operation
 from protocol.messages.recovery import RECOVERY_NAMESPACE
@@ -69,6 +69,7 @@ class Journal:
         self._now = now
         self._sessions: dict[str, Session] = {}
         self.damaged: dict[str, str] = {}
+        self.fenced: Fenced | None = None
 
     @property
     def now(self) -> str:
@@ -108,40 +109,34 @@ class Journal:
         """
         return [self.session(name) for name in self._log.getOpenSessions() if not self.is_damaged(name)]
 
-    def count_restart(self, why: str) -> int:
+    @property
+    def epoch(self) -> int:
+        """Under which this gateway writes; 0 where the log is its own alone."""
+        return self._log.epoch
+
+    def verify_in_charge(self) -> None:
+        """Raise Fenced for ever after the log has refused an append so: another gateway has taken over."""
+        if self.fenced is not None:
+            raise self.fenced
+
+    def count_restart(self, why: str, takeover: Json) -> int:
         """One more restart, durable before anybody hears of it; returns how often this gateway has come up.
 
-        Restarts are logged under a session of their own. If the log is lost, the count begins anew.
+        Restarts, and takeovers, are logged under a session of their own. If the log is lost, the count begins anew.
         """
-        chronicle, entries = self._read_chronicle()
+        chronicle, entries = self.read_chronicle()
         incarnation = 2 + sum("incarnation" in entry.payload for entry in entries)
-        payload = {"incarnation": incarnation, "crashErrorCode": why}
+        payload = {"incarnation": incarnation, "crashErrorCode": why} | takeover
         name = RECOVERY_NAMESPACE + "transfer-resume-msg"
         self.write(chronicle, RESTART, Operation.INIT, payload, closes=True, recovery=name)
         return incarnation
 
-    def _read_chronicle(self) -> tuple[Session, list[LogEntry]]:
-        """The gateway's own log, as a session to go on with: its restarts, and the keys of peers that were replaced."""
+    def read_chronicle(self) -> tuple[Session, list[LogEntry]]:
+        """The gateway's own log, as a session to go on with: its restarts, takeovers, and successions of its peers."""
         chronicle, entries = Session(NO_ID, self.identity.gateway_id), self._log.getLog(NO_ID)
         for entry in entries:
             chronicle.apply(entry)
         return chronicle, entries
-
-    def read_successions(self) -> list[str]:
-        """The certificates (DER, base64) that peers have shown and the configuration does not know, oldest first."""
-        return _list_successions(self._read_chronicle()[1])
-
-    def note_succession(self, certificate: Certificate) -> None:
-        """A peer has a new key. Noted once, and not only with its open sessions: there may be none."""
-        chronicle, entries = self._read_chronicle()
-        if certificate.base64 not in _list_successions(entries):
-            self.write(chronicle, RESTART, Operation.DONE, _as_succession(certificate), closes=True)
-
-    def write_succession(self, session: Session, certificate: Certificate) -> None:
-        """A gateway of this session has a new key; what is in the chain under the old one still verifies (C27)."""
-        name = RECOVERY_NAMESPACE + "recover-msg"
-        row = session.rows_done[-1] if session.rows_done else RESTART
-        self.write(session, row, Operation.DONE, _as_succession(certificate), recovery=name)
 
     def renew(self, compact: str) -> bytes:
         """A stored message of ours, to be sent again: under the present key. The digest, its name, stays the same."""
@@ -163,6 +158,7 @@ class Journal:
 
         If the store fails, what it has is not known: then it is read again before anything else is done.
         """
+        self.verify_in_charge()
         while True:
             try:
                 next(work)
@@ -177,6 +173,7 @@ class Journal:
 
         They must be about different sessions. If the store fails, what was not durable is forgotten.
         """
+        self.verify_in_charge()
         results: dict[int, T] = {}
         while len(results) < len(works):
             with self.together():
@@ -237,8 +234,14 @@ class Journal:
             payloadHash=digest(payload),
             lastEntryHash=session.last_hash,
             recoveryMessage=recovery,
+            writerId=self.identity.backup_id,
+            epoch=self.epoch or None,
         )
-        self._log.writeLogEntry(entry, closes=closes)
+        try:
+            self._log.writeLogEntry(entry, closes=closes)
+        except Fenced as fenced:
+            self.fenced = fenced
+            raise
         session.apply(entry, signed)
         if session.id != NO_ID:  # the gateway's own log is no transfer
             self._sessions[session.id] = session
@@ -312,13 +315,3 @@ class Journal:
         """
         computed = {"preimage of the lock of": session.id}
         return session.preimage or digest(self.identity.key.sign(computed).encode())
-
-
-def _list_successions(entries: list[LogEntry]) -> list[str]:
-    return [entry.payload["succession"]["certificate"] for entry in entries if "succession" in entry.payload]
-
-
-def _as_succession(certificate: Certificate) -> Json:
-    """How a new key stands in the log."""
-    key = {"gatewayId": certificate.gateway_id, "kid": certificate.key.kid}
-    return {"succession": key | {"certificate": certificate.base64}}

@@ -15,9 +15,11 @@ What an operation means here (the draft gives `ack` two opposite meanings: R16):
     done   the outcome: the receipt of the action, or the message that was received and accepted
     fail   the outcome: the ledger's refusal, or the error message that was received
 
-Field names are those of RECOVERY 4 in camelCase. Two are ours: `gatewayId` is the writer, whom the draft
-does not name, and `step` is the row of TABLE 1. What an entry leaves out is absent, not empty: the two
-profiles then have the LOCAL_CONSTANTS (R44), keys and networks stand in the proposal, which is entry 1.
+Field names are those of RECOVERY 4 in camelCase. Four are ours: `gatewayId` is the writer, whom the draft
+does not name, `step` is the row of TABLE 1; where the log is shared, `epoch` is the fencing token under which
+the entry was appended, and `writerId` the backup that wrote it in the name of `gatewayId`. What an entry leaves
+out is absent, not empty: the two profiles then have the LOCAL_CONSTANTS (R44), keys and networks stand in the
+proposal, which is entry 1, and a log that is not shared has the bytes it would have without our two last fields.
 
 Appending is compare-and-set on (sequence number, hash of the last entry): of two writers that believe to
 be alone, the second is refused. The identical entry at its own place is no second writer but the same
@@ -110,6 +112,8 @@ class LogEntry(BaseModel):
     accessControlProfile: str | None = None
     recoveryMessage: str | None = None
     recoveryPayload: str | Json | None = None
+    writerId: str | None = None
+    epoch: int | None = Field(default=None, ge=1, lt=2**53)
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Self:
@@ -294,8 +298,11 @@ def is_reopening(entry: LogEntry) -> bool:
 class LogStorage(Protocol):
     """The Log Storage API of RECOVERY 3 and 3.4, by its names, with the session selectors it lacks (R9).
 
-    The first group are the primitives that a store has to have; the second is made from them, once.
+    The first group are the primitives that a store has to have; the second is made from them, once. `epoch` is ours:
+    under which this store's user writes (lease.py), 0 where it shares the log with nobody.
     """
+
+    epoch: int = 0
 
     def writeLogEntry(self, entry: LogEntry, *, closes: bool = False) -> int:
         """Append durably and return the sequence number. Conflict if the entry does not continue the chain.

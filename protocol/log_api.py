@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from protocol.errors import Explained, Misuse, Refused
+from protocol.lease import Fenced
 from protocol.log import BrokenChain, Conflict, Fork, LogEntry, LogStorage, StorageFailed, is_end, verify_chain
 from protocol.notations import read_entry
 from protocol.objects import Json, digest
@@ -53,6 +54,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (_NotFound, 404),
     (_WrongMethod, 405),
     (Conflict, 409),
+    (Fenced, 409),
     (Fork, 409),
     (BrokenChain, 500),  # the stored log; a broken one that the client sent is refused by `_read_log`
     (StorageFailed, 503),

@@ -22,12 +22,17 @@ LOCK_TYPES = ("TIME_LOCK", "HASH_LOCK", "HASH_TIME_LOCK")
 
 @dataclass(frozen=True)
 class Identity:
-    """SATP 5.3.11: a gateway's id, the network behind it, and its signing key; `former` are keys that it lost."""
+    """SATP 5.3.11: a gateway's id, the network behind it, and its signing key.
+
+    `former` are keys that it lost, or of those that acted for it before. `backup_id` is the own id of a backup that
+    acts for the gateway: it has the gateway's place in every session, and a key and a certificate of its own.
+    """
 
     gateway_id: str
     network_id: str
     key: KeyPair
     former: tuple[PublicKey, ...] = ()
+    backup_id: str | None = None
 
 
 @dataclass(frozen=True)

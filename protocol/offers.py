@@ -7,18 +7,16 @@ A session is *pending* from a restart until it was compared. What a peer has not
 next time-out, under a new nonce, and an answer to an older offer counts for nothing. More sessions than one message
 can name are compared page by page, in the order of their ids.
 
-A new key is the one thing that an offer brings along: its certificate is the owner's word, whoever carries it, so it
-counts at once, is noted in the log of this gateway, and is known after a restart too.
+Who acts for a gateway is the one thing that an offer brings along (successions.py): a certificate is the owner's word,
+whoever carries it, so it counts at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from protocol.admission import Admission, Answered
-from protocol.certificates import BadCertificate, Certificate, CertifiedKeys
 from protocol.errors import Unanswered
 from protocol.exchange import Exchange
 from protocol.facts import ask_facts, compute_next_step, compute_no_position
@@ -28,6 +26,7 @@ from protocol.objects import Json
 from protocol.recovery import MyLedger, Verdict, decide
 from protocol.signing import Signed
 from protocol.steps import TABLE_1, Role
+from protocol.successions import Successions
 
 SILENCE = "compare first: {} has not said yet where its sessions stand"
 
@@ -58,10 +57,9 @@ class Offers:
     journal: Journal
     exchange: Exchange
     admission: Admission
-    peers: CertifiedKeys
+    successions: Successions
     make_nonce: Callable[[], str]
     can_resume_tls: Callable[[str], bool]
-    certificate: Certificate | None = None
     crash: wire.CrashErrorCode = "process"
     start: str = "last-message"
     incarnation: int = 1
@@ -75,7 +73,7 @@ class Offers:
 
     def offer_all(self) -> list[Outgoing]:
         """Every configured counterparty is asked, whatever the log knows: it may have lost sessions."""
-        peers = sorted(self.peers.owners - {self.journal.identity.gateway_id})
+        peers = sorted(self.successions.peers.owners - {self.journal.identity.gateway_id})
         return [self._offer(peer, is_whole=True) for peer in peers]
 
     def offer_again(self) -> list[Outgoing]:
@@ -83,6 +81,7 @@ class Offers:
 
         A session that is still unknown here cannot be named, only be asked for: its peer gets a whole offer again.
         """
+        self.journal.verify_in_charge()
         unknown = [peer for session_id, peer in self.pending.items() if self.journal.find(session_id) is None]
         for session_id in [session_id for session_id in self.pending if self._is_settled(session_id)]:
             del self.pending[session_id]
@@ -110,18 +109,15 @@ class Offers:
             "crashErrorCode": self.crash,
             "sessions": positions,
             "isWhole": is_whole,
-            "isBackup": False,
+            "isBackup": self.successions.is_backup,
             "restartFrom": self.start,
             "nonce": nonce,
             "incarnation": self.incarnation,
-            "epoch": 0,
+            "epoch": self.journal.epoch,
             "timestamp": self.journal.now,
         }
         content |= {name: session_id for name, session_id in (("after", after), ("upTo", up_to)) if session_id}
-        if self.certificate is not None:
-            key = self.journal.identity.key.public.jwk
-            content |= {"newIdentityPublicKey": key, "certificate": self.certificate.base64}
-        signed = self.journal.sign(content)
+        signed = self.journal.sign(content | self.successions.compute_words(is_offer=True))
         self.waiting[peer] = Offer(nonce, signed.digest, is_whole, after, up_to)
         return Outgoing(peer, signed.compact.encode())
 
@@ -142,9 +138,9 @@ class Offers:
     # ------------------------------------------------------------------ what is answered
 
     def answer(self, offer: wire.TransferResume, signed: Signed) -> bytes:
-        """Transfer-Continue: a verdict for each session, by the same table. Writes nothing but a new key."""
+        """Transfer-Continue: a verdict for each session, by the same table. Writes nothing but a succession."""
         peer = signed.signer
-        self.adopt_key(offer.certificate, peer)
+        self.successions.accept(peer, offer)
         known = max(self._incarnations.get(peer, 0), offer.incarnation)
         self._incarnations[peer] = known
         not_named = self._find_not_named(offer, peer) if offer.isWhole else []
@@ -163,9 +159,8 @@ class Offers:
             "hashPrevMessage": signed.digest,
             "timestamp": self.journal.now,
         }
-        if self.certificate is not None:
-            content["certificate"] = self.certificate.base64
-        answer = self.journal.sign(content | ({"upTo": up_to} if up_to is not None else {}))
+        content |= self.successions.compute_words() | ({"upTo": up_to} if up_to is not None else {})
+        answer = self.journal.sign(content)
         is_next_page = offer.after is not None
         self._answered.setdefault(peer, Answered()).add(offer.nonce, answer.digest, is_next_page)
         return answer.compact.encode()
@@ -179,23 +174,6 @@ class Offers:
             if session.peer == peer and session.id not in named
             if after < session.id and (offer.upTo is None or session.id <= offer.upTo)
         ]
-
-    def adopt_key(self, encoded: str | None, signer: str) -> None:
-        """Which key a gateway has is no matter of a session: there may be none, or none that both know.
-
-        Only the owner can issue a successor, so a replayed message brings nothing new. BadCertificate if it is none.
-        """
-        if encoded is not None:
-            certificate = Certificate.from_base64(encoded)
-            if certificate.gateway_id == signer:
-                self.peers.adopt(certificate)
-                self.journal.note_succession(certificate)
-
-    def adopt_known_keys(self) -> None:
-        """The configuration knows the certificates of the first day; the log of this gateway what replaced them."""
-        for encoded in self.journal.read_successions():
-            with suppress(BadCertificate):  # a newer one is known already
-                self.peers.adopt(Certificate.from_base64(encoded))
 
     def _judge(self, positions: Iterable[wire.Position], up_to: str | None, peer: str, start: str) -> list[Json]:
         """Our own position beside the verdict, for each session of an offer that is one between us."""
@@ -227,7 +205,7 @@ class Offers:
         up_to = message.upTo or offer.up_to
         if up_to is not None and not (offer.after or "") < up_to <= (offer.up_to or up_to):
             raise Unanswered("an answer about other sessions than those of the offer")
-        self.adopt_key(message.certificate, signed.signer)
+        self.successions.accept(signed.signer, message)
         del self.waiting[signed.signer]
         self.incarnation = max(self.incarnation, message.highestIncarnation)
         self.tls_resume[signed.signer] = message.tlsResume

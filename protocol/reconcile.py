@@ -21,10 +21,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from protocol.certificates import Certificate
 from protocol.errors import INVALID_MESSAGE_TYPE, Refused, Unanswered
 from protocol.exchange import Exchange
-from protocol.facts import ask_facts, ask_ledger, compute_next_step, read_log
+from protocol.facts import ask_facts, ask_ledger, compute_next_step, has_left, read_log
 from protocol.forward import Forward
 from protocol.journal import Journal, Work
 from protocol.log import Operation
@@ -70,6 +69,7 @@ class Reconciliation:
     exchange: Exchange
     offers: Offers
     on_verdict: Callable[[Judgement], None]
+    wishes: dict[str, str] = field(default_factory=dict)  # of the application, to end a session that is still compared
     _answers: list[tuple[str, str, wire.Answer]] = field(default_factory=list)
     _pages: list[Outgoing] = field(default_factory=list)
 
@@ -79,13 +79,11 @@ class Reconciliation:
         """After a crash: ask the own ledger about what may have been begun, then offer all that is open."""
         offers = self.offers
         offers.crash, offers.start = crash, start
-        offers.incarnation = self.journal.count_restart(crash)
-        offers.adopt_known_keys()
+        offers.incarnation = self.journal.count_restart(crash, offers.successions.note_own(crash))
+        offers.successions.accept_known()
         sessions = [*self.journal.find_open(), *self.exchange.salvage.find_all()]
         with self.journal.together(len(sessions)):
             for session in sessions:
-                if crash == "key" and offers.certificate is not None:
-                    self.journal.write_succession(session, offers.certificate)
                 if not session.ending and not session.is_at_rest:
                     self.journal.ask(session)
                 offers.pending[session.id] = session.peer
@@ -102,6 +100,7 @@ class Reconciliation:
             return self.offers.answer(message, signed)
         if isinstance(message, wire.TransferContinue):
             self.offers.admission.verify_sender(signed, message.gatewayId, self.journal.identity.gateway_id)
+            self.offers.admission.verify_key(message, signed)
             answers, pages = self.offers.take(message, signed)
             self._answers += [(signed.signer, signed.digest, answer) for answer in answers]
             self._pages += pages
@@ -176,25 +175,31 @@ class Reconciliation:
     def _do(self, session: Session | None, answer: wire.Position, row: RecoveryRow, link: str) -> Work[bytes | None]:
         """What a row of TABLE 2 asks for."""
         role = session.role if session is not None else Role(answer.role).other
-        certificate = (
-            self.offers.certificate.base64
-            if self.offers.certificate is not None and self.offers.crash == "key"
-            else None
-        )
         if row.exchange in (What.DISPUTE, What.ROLLBACK) and session is None:
             session = self.exchange.salvage.find(answer.sessionId, role)
         if row.exchange is What.DISPUTE:
             return self.exchange.dispute(answer.sessionId, f"row {row.letter}: {row.title}", [], link)
-        if row.exchange is What.RECOVER or (certificate and row.exchange is What.NOTHING and session is not None):
-            return self.exchange.say_recover(answer.sessionId, role, link, certificate)
+        if row.exchange is What.RECOVER or self._has_to_tell(session, answer, row):
+            return self.exchange.say_recover(answer.sessionId, role, link)
         if session is None:
             self.offers.pending.pop(answer.sessionId, None)
             return None
         if row.exchange is What.ROLLBACK:
             if session.orphan is not None and role is Role.RECIPIENT and not session.ending:
-                return self.exchange.say_recover(answer.sessionId, role, link, None)
+                return self.exchange.say_recover(answer.sessionId, role, link)
             return (yield from self._roll_back(session, row))
         return (yield from self._step_x(session))
+
+    def _has_to_tell(self, session: Session | None, answer: wire.Position, row: RecoveryRow) -> bool:
+        """Whether the peer has to hear who acts in this session, or say it, before anything else is said in it.
+
+        A report of an undoing needs no key that the session knows. But who only begins to undo may have to wait, and
+        then says a plain abort; or finds the asset burned, and goes on.
+        """
+        if session is None or self.offers.successions.is_settled(session, answer, session.peer):
+            return False
+        is_left = session.is_over or has_left(answer)
+        return row.exchange is What.NOTHING or (row.exchange is What.ROLLBACK and not is_left)
 
     def _roll_back(self, session: Session, row: RecoveryRow) -> Work[bytes | None]:
         """Undo what is ours and report it; or report again. None while a network allows no undoing yet."""
@@ -204,16 +209,21 @@ class Reconciliation:
             data = yield from self.forward.resume(session, reports=True)
         else:
             data = yield from self.forward.back_out(session, row.title, reports=True)
-        self.offers.pending.pop(session.id, None)
+        is_waiting = data is None and session.ending and not session.is_at_rest
+        if not is_waiting or self.offers.successions.is_told(session):  # else nothing but a ROLLBACK would be believed
+            self.offers.pending.pop(session.id, None)
         return data
 
     def _step_x(self, session: Session) -> Work[bytes | None]:
         """Where a session stands is settled: the next step, or the last word again."""
         self.offers.pending.pop(session.id, None)
+        wish = self.wishes.pop(session.id, None)
         if session.is_over:
             return self._say_again(session.compute_last_own_message())
         if session.is_at_rest:
             return None
+        if wish is not None and self.rollback.can_begin(session):
+            return (yield from self.forward.back_out(session, wish, reports=True))
         data = yield from self.forward.resume(session, reports=True)
         if session.ending or session.is_at_rest:
             return data
@@ -234,8 +244,16 @@ class Reconciliation:
         if session is not None and is_ended and can_report and not _lacks_cited(session, message.position):
             return self.rollback.report(session)
         if message.position is None or not is_bound:
+            self.offers.successions.verify_known(session, signed)
             return self.exchange.say_update(message, signed, role)
-        self._accept_key(message, signed, session)
+        self.offers.successions.accept(signed.signer, message)
+        answer = yield from self._answer_recover(session, message, signed)
+        self.offers.successions.write_heard(session, signed, answer)
+        return answer
+
+    def _answer_recover(self, session: Session | None, message: wire.Recover, signed: Signed) -> Work[bytes | None]:
+        """What follows for a session from the position of a gateway that is bound to our last answer."""
+        assert message.position is not None, "whoever is bound says where it stands"
         role = session.role if session is not None else Role(message.position.role).other
         row = decide(ask_facts(self.journal.network, session, message.position))
         if row.exchange is What.DISPUTE:
@@ -248,14 +266,6 @@ class Reconciliation:
         if session is not None and self.exchange.salvage.is_burned(session, message.receipts or []):
             yield from self.exchange.salvage.complete(session)
         return self.exchange.say_update(message, signed, role)
-
-    def _accept_key(self, message: wire.Recover, signed: Signed, session: Session | None) -> None:
-        """A new key comes with its certificate (R26); it counts from here on, and the session's log says so."""
-        if message.certificate is not None:
-            certificate = Certificate.from_base64(message.certificate)
-            self.offers.adopt_key(message.certificate, signed.signer)
-            if session is not None and session.keys.get(signed.signer) != certificate.key.kid:
-                self.journal.write_succession(session, certificate)
 
     def _on_update(self, session: Session | None, message: wire.RecoverUpdate, signed: Signed) -> Work[bytes | None]:
         """RECOVER-UPDATE: with both logs lost it brings receipts, and otherwise messages."""

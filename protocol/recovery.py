@@ -145,10 +145,11 @@ TABLE_2: tuple[RecoveryRow, ...] = (
         (_case(OPEN, NOT_UNDONE, ON_THE_WAY),),
         Verdict.CONTINUE,
         Exchange.NOTHING,
-        "A gateway crashed before commit-ready, and lost nothing but its memory: between two durable acts, or with a "
-        "message on the link. Both hold the same chain but for that message. Whoever has a step to do does it; "
-        "otherwise the last message is said again and gets the stored reply. If the ledger is ahead of the log, the "
-        "crash came between the action and its outcome, and the receipt was fetched before this row was read.",
+        "The recipient crashed before commit-ready, or the sender before it knew of its burn, and lost nothing but its "
+        "memory: between two durable acts, or with a message on the link. Both hold the same chain but for that "
+        "message. Whoever has a step to do does it; otherwise the last message is said again and gets the stored "
+        "reply. If the ledger is ahead of the log, the crash came between the action and its outcome, and the receipt "
+        "was fetched before this row was read.",
     ),
     RecoveryRow(
         "B",

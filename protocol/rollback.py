@@ -54,6 +54,9 @@ class Rollback:
         """
         yield  # the intent must be durable before anything is cancelled or undone
         self._journal.verify_durable(session)
+        is_said = session.abort is not None or session.own_abort is not None
+        if not (is_said or self._journal.rules.back_out_only_with_the_receipt):
+            return self._say_abort(session, ends=False)
         self._find_anchor(session)
         if self._find_final(session, reports):
             return None
@@ -66,7 +69,7 @@ class Rollback:
                 if self._find_end(session, undo) is None:
                     self._journal.write(session, undo, Operation.FAIL, {"parked": f"{undo.name} refused: {refusal}"})
                     return None
-        if session.abort is not None:
+        if is_said:
             answer = self._compute_acknowledgement(session)
             content: Json = {"ended": True} | ({"acknowledgement": answer} if answer else {})
             self._journal.write(session, _row(session), Operation.ACK, content, closes=True)
@@ -134,8 +137,11 @@ class Rollback:
         payload = {"cancellation": answer.as_json(), "signed": answer.signed}
         self._journal.write(session, row, Operation.FAIL, payload)
 
-    def _say_abort(self, session: Session) -> bytes:
-        """The abort message cites the last message of the peer, which the peer surely has; ours may have been lost."""
+    def _say_abort(self, session: Session, *, ends: bool = True) -> bytes:
+        """The abort message cites the last message of the peer, which the peer surely has; ours may have been lost.
+
+        Not `ends`: it is said before anything is undone, which is what the rule about the receipt forbids.
+        """
         payload = {
             "messageType": NAMESPACE + "session-abort-msg",
             "sessionId": session.id,
@@ -145,7 +151,7 @@ class Rollback:
             "hashPrevMessage": _cite(session),
             "timestamp": self._journal.now,
         }
-        return self._say(session, payload)
+        return self._say(session, payload, ends=ends)
 
     def _say_rollback(self, session: Session) -> bytes:
         """ROLLBACK: what was undone, and the receipts of it."""
@@ -160,10 +166,10 @@ class Rollback:
         cited = _cite(session)
         return self._say(session, payload | ({"hashPrevMessage": cited} if cited else {}))
 
-    def _say(self, session: Session, payload: Json) -> bytes:
+    def _say(self, session: Session, payload: Json, *, ends: bool = True) -> bytes:
         compact = self._journal.identity.key.sign(payload)
-        content = {"message": compact, "author": self._journal.identity.gateway_id, "ended": True}
-        self._journal.write(session, _row(session), Operation.INIT, content, closes=True)
+        content: Json = {"message": compact, "author": self._journal.identity.gateway_id}
+        self._journal.write(session, _row(session), Operation.INIT, content | {"ended": ends}, closes=ends)
         return compact.encode()
 
     def report(self, session: Session) -> bytes:
@@ -220,8 +226,14 @@ class Rollback:
             raise Refused(words, code=INVALID_MESSAGE_TYPE, field="hashPrevMessage", found=message.hashPrevMessage)
         if session.is_committed:
             raise Refused("the asset is burned: an abort has no effect any more", code=INVALID_MESSAGE_TYPE)
-        if session.is_prepared or self.holds_mint(session):
+        is_bound = session.is_prepared or self.holds_mint(session)
+        if is_bound and self._journal.rules.back_out_only_with_the_receipt:
             session.verify_release(receipts, self._networks)
+
+    def can_begin(self, session: Session) -> bool:
+        """Whether this gateway may still decide to leave."""
+        is_bound = session.is_committed or session.is_prepared or self.holds_mint(session)
+        return not (is_bound or session.ending or session.is_at_rest)
 
     def holds_mint(self, session: Session) -> bool:
         """Whether a recipient has minted, whatever its log says: then it may have sent commit-ready.

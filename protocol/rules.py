@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from protocol.errors import Misuse
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -37,6 +39,23 @@ class Rules:
     fresh_connection_after_restart: bool = True
     """R36: what was on its way on the old connection can no longer arrive. Only so a log can be lost safely."""
 
+    back_out_only_with_the_receipt: bool = True
+    """R31, R33, C17: an abort is said when the network has undone, and believed, once prepared, with that receipt."""
+
+    fence_the_replaced_primary: bool = True
+    """R18: the shared log takes no entry of an older epoch. Without it whoever was replaced goes on writing."""
+
     def __repr__(self) -> str:
         off = [field.name for field in fields(self) if not getattr(self, field.name)]
         return f"every rule but {', '.join(off)}" if off else "every rule"
+
+
+NAMES = tuple(field.name for field in fields(Rules))
+
+
+def switch_off(*names: str) -> Rules:
+    """Every rule but these. Misuse for a name that is none; it lists those that are."""
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise Misuse(f"there is no rule {', '.join(unknown)}; the rules are {', '.join(NAMES)}")
+    return Rules(**dict.fromkeys(names, False))

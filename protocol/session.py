@@ -20,12 +20,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from protocol.errors import INSUFFICIENT_PERMISSIONS, INVALID_MESSAGE_TYPE, Refused, satp_code
+from protocol.errors import BAD_SIGNATURE, INSUFFICIENT_PERMISSIONS, INVALID_MESSAGE_TYPE, Refused, satp_code
 from protocol.ledger import Order, compute_hash_lock
 from protocol.log import LogEntry, Operation, compute_genesis
 from protocol.messages.satp import NAMESPACE, VERSION, AssertionClaim, Message, TransferProposal, short_name
 from protocol.objects import History, Json, Version, digest
-from protocol.signing import KeyRing, Signed, read_payload, reread
+from protocol.signing import KeyRing, PublicKey, Signed, read_payload, reread
 from protocol.steps import LAST, Role, Row, find_row, make_undo, next_row, rows_of
 
 NEVER = "9999-12-31T23:59:59Z"  # lockAssertionExpiration is REQUIRED (9.1); this is what a HASH_LOCK says
@@ -66,6 +66,7 @@ class Session:
     frozen: Json | None = None
     preimage: str = field(default="", repr=False)
     keys: dict[str, str] = field(default_factory=dict)
+    claimed: dict[str, str] = field(default_factory=dict, repr=False)  # the keys of the claim, by gateway
     cancelled: set[str] = field(default_factory=set)
     length: int = 0
     last_hash: str = ""
@@ -265,6 +266,27 @@ class Session:
             return {}
         format_field, format_name, claim_field, step = CLAIMS[row.number]
         return {format_field: format_name, claim_field: {"receipt": self.receipts[step]["signed"]}}
+
+    # ------------------------------------------------------------------ whose keys count
+
+    def claimed_kid(self, gateway_id: str) -> str:
+        """The key (RFC 7638) that the claim names for one of the two gateways."""
+        if not self.claimed:
+            for name, key in (("senderGatewayId", "sender"), ("recipientGatewayId", "receiver")):
+                jwk = self.claim[f"{key}GatewaySignaturePublicKey"]
+                self.claimed[self.claim[name]] = PublicKey.from_jwk(jwk).kid
+        return self.claimed[gateway_id]
+
+    def kid_of(self, gateway_id: str) -> str:
+        """The key under which a gateway speaks in this session: that of its last succession, or the claim's."""
+        return self.keys.get(gateway_id) or self.claimed_kid(gateway_id)
+
+    def verify_key(self, signed: Signed) -> None:
+        """Raise Refused unless this session knows that this key acts for its signer (R40)."""
+        expected = self.kid_of(signed.signer) if self.proposal else signed.kid
+        if signed.kid != expected:
+            words = f"no succession in this session names this key of {signed.signer}"
+            raise Refused(words, code=BAD_SIGNATURE, field="kid", expected=expected, found=signed.kid)
 
     # ------------------------------------------------------------------ what to accept
 

@@ -124,10 +124,10 @@ class PublicKey:
         if curve not in (("EC", "P-256"), ("OKP", "Ed25519")) or "d" in jwk:
             raise Refused("not the JWK of a public P-256 key or public Ed25519 key (RFC 7517)")
         try:
-            key = _import_public(*((name, jwk.get(name, "")) for name in _MEMBERS[jwk["crv"]]))
+            members = ((name, jwk.get(name, "")) for name in _MEMBERS[jwk["crv"]])
+            return _import_public(jwk.get("lab") is True, *members)
         except (JoseError, ValueError, KeyError, TypeError) as error:
             raise Refused(f"not the JWK of a public P-256 key or public Ed25519 key (RFC 7517): {error}") from error
-        return cls(key, jwk.get("lab") is True)
 
     @cached_property
     def kid(self) -> str:
@@ -208,10 +208,10 @@ def _write_header(alg: str, kid: str, **more: str) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _import_public(*members: tuple[str, str]) -> Key:
+def _import_public(is_lab: bool, *members: tuple[str, str]) -> PublicKey:
     """The same few gateways send the same few keys with every proposal."""
     jwk: dict[str, str | list[str]] = dict(members)
-    return ECKey.import_key(jwk) if jwk["kty"] == "EC" else OKPKey.import_key(jwk)
+    return PublicKey(ECKey.import_key(jwk) if jwk["kty"] == "EC" else OKPKey.import_key(jwk), is_lab)
 
 
 def _lab_secret(name: str, seed: str) -> bytes:

@@ -96,8 +96,18 @@ def make_abort(role: Role, stage: int) -> Row:
     return Row("abort", stage, role, Kind.MESSAGE, "session-abort-msg")
 
 
+def make_succession(stage: int) -> Row:
+    """Somebody else acts for one of the gateways (R40): no row either, and logged like one."""
+    return Row(SUCCESSION, stage, Role.SENDER, Kind.MESSAGE, SUCCESSION)
+
+
 RESTART = Row("restart", 0, Role.SENDER, Kind.MESSAGE, "transfer-resume-msg")  # no row either: a gateway came back
-NO_ROWS = {"abort": "session-abort", RESTART.number: "transfer-resume"}  # what is logged like a step and is none
+SUCCESSION = "succession"
+NO_ROWS = {  # what is logged like a step and is none
+    "abort": "session-abort",
+    RESTART.number: "transfer-resume",
+    SUCCESSION: SUCCESSION,
+}
 
 
 def find_row(number: str) -> Row:

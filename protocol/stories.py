@@ -201,7 +201,7 @@ class Recovery:
             explained.add(letter)
         if not counted:
             yield Note("No row of TABLE 2: no session was left to compare", ())
-        owners = _count_words(_shorten_owner(owner) for owner in self.owners) or "nobody"
+        owners = _count_words(shorten_owner(owner) for owner in self.owners) or "nobody"
         rest = "At rest" if self.world.is_at_rest else "NOT at rest"
         books = _count_words(
             f"{asset.state} in {ledger.name}" for ledger in self.world.ledgers for asset in ledger.assets
@@ -235,7 +235,7 @@ def _describe(event: Delivered | Lost) -> str:
     return f"{event.source} -> {event.target}: {event.name}, {len(event.data):,} bytes"
 
 
-def _shorten_owner(owner: str) -> str:
+def shorten_owner(owner: str) -> str:
     """`Bob in network 43114` for the line of `World.owners`."""
     place, _, name = owner.partition(": ")
     common = re.search(r"CN=([^,]+)", name)

@@ -2,8 +2,9 @@
 
 OpenSSL, as the standard library has it, stands at both ends and works on buffers in memory; what carries the
 bytes is the caller's. Both ends show the certificate of their signing key (SATP 4.4 also knows a key for the
-channel alone; here it is one key, certified once). OpenSSL verifies the chains to the owners' certificates.
-It is asked for no host name, since gateway ids are none, and for no time, since it knows only the wall clock.
+channel alone; here it is one key, certified once) and that of the owner that issued it. OpenSSL verifies this
+chain up to a trusted root. It is asked for no host name, since gateway ids are none, and for no time, since it
+knows only the wall clock.
 
 **OpenSSL resumes a session without asking anything again**: the certificate may have expired, been replaced or
 been revoked meanwhile. So after every handshake, full or resumed, each end has `CertifiedKeys.judge` look at the
@@ -11,7 +12,11 @@ certificate of the other, before a byte is carried. That call is in one place, `
 
 A session can be resumed while both processes live: the client keeps it in memory (Python cannot write it down),
 and the server's keys for its tickets are in its context. A crash of either ends both, and the next handshake is
-silently a full one. So recovery never depends on a resumption, and a backup gateway never has one to offer.
+silently a full one. So recovery never depends on a resumption.
+
+A **backup** speaks for the gateway that it replaced, under that one's id and with its own certificate. It has another
+context, so it never resumes its predecessor's session; and what its peers saved of that one, they do not offer it. A
+handshake adopts no backup: a takeover needs an epoch, which comes with a signed offer, before there is TLS.
 
 The scheme (SATP 5.3.9): the draft asks for at least TLS_AES_128_GCM_SHA256. Python's `ssl` offers no choice among
 the cipher suites of TLS 1.3: OpenSSL agrees on TLS_AES_256_GCM_SHA384 unless the machine's settings say otherwise.
@@ -23,10 +28,12 @@ from __future__ import annotations
 import ssl
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 
-from protocol.certificates import BadCertificate, Certificate, CertifiedKeys, OwnerCA
+from protocol.certificates import BadCertificate, Certificate, OwnerCA
 from protocol.errors import Misuse, NotYet, ProtocolError, Refused
+from protocol.peers import CertifiedKeys
 from protocol.signing import KeyPair, refuse_lab_key
 
 CONNECTION_ERROR, BAD_CERTIFICATE = "connectionError", "badCertificate"  # SATP 11.2 (a) and (b)
@@ -62,16 +69,21 @@ class Endpoint:
         owners: Iterable[OwnerCA],
         peers: CertifiedKeys,
         *,
+        gateway_id: str | None = None,
         is_for_sockets: bool = False,
     ) -> None:
-        """`owners` are those whose chains OpenSSL accepts. For sockets, Misuse for a lab key, the owners' included."""
+        """One of `owners` has issued the certificate; the chains that OpenSSL accepts end at the roots of `peers`.
+
+        `gateway_id` is the one for which it speaks: another one than in the certificate, if it is a backup. For
+        sockets, Misuse for a lab key, those of the owners and of their roots included.
+        """
         self._owners = tuple(owners)
         if is_for_sockets:
-            for each in (key, *(owner.key for owner in self._owners)):
+            for each in (key, *(signer.key for owner in self._owners for signer in (owner, owner.root))):
                 refuse_lab_key(each)
         if certificate.key.kid != key.public.kid:
             raise Misuse(f"{certificate!r} is for another key than the one of {key.name}")
-        self.gateway_id = certificate.gateway_id
+        self.gateway_id = gateway_id or certificate.gateway_id
         self.certificate = certificate
         self.peers = peers
         self._key = key
@@ -95,6 +107,13 @@ class Endpoint:
         """The certificate that a peer showed in the last handshake, full or resumed; None if there was none."""
         return Certificate(self._shown[peer]) if peer in self._shown else None
 
+    def find_session(self, peer: str) -> ssl.SSLSession | None:
+        """What was saved to resume with that peer. Of one that a backup has replaced since, nothing is kept."""
+        shown = self.find_shown(peer)
+        if shown is not None and shown.gateway_id != self.peers.current(peer).gateway_id:
+            self.forget(peer)
+        return self._sessions.get(peer)
+
     def forget(self, peer: str) -> None:
         """Drop what was saved of connections with that peer: the next handshake is a full one."""
         self._sessions.pop(peer, None)
@@ -111,16 +130,27 @@ class Endpoint:
         context.verify_flags |= ssl.VERIFY_X509_STRICT | NO_CHECK_TIME
         if is_server:
             context.num_tickets = 1
-        context.load_verify_locations(cadata=b"".join(owner.certificate.der for owner in self._owners))
+        context.load_verify_locations(cadata=b"".join(root.der for root in self.peers.roots))
         self._load_own(context)
         return context
 
     def _load_own(self, context: ssl.SSLContext) -> None:
         """Python's `ssl` takes a private key only from a file: one that nobody else can read, and gone at once."""
         with tempfile.NamedTemporaryFile(prefix="gateway-", suffix=".pem") as file:
-            file.write(self._key.key.as_pem(private=True) + self.certificate.as_pem.encode("ascii"))
+            file.write(self._key.key.as_pem(private=True))
+            for each in self._make_chain():
+                file.write(each.as_pem.encode("ascii"))
             file.flush()
             context.load_cert_chain(file.name)
+
+    def _make_chain(self) -> list[Certificate]:
+        """The own certificate and its parent: the root is what the other end has already."""
+        chain = [self.certificate]
+        for owner in self._owners:
+            with suppress(BadCertificate):
+                owner.verify_issued(self.certificate)
+                return [*chain, owner.certificate]
+        return chain
 
     # Made when first needed, since each takes a millisecond and a gateway has one role towards a peer for good.
 
@@ -133,7 +163,9 @@ class Endpoint:
         return self._make_context(is_server=True)
 
     def __repr__(self) -> str:
-        return f"TLS of {self.gateway_id}, certificate {self.certificate.serial}, sessions with {len(self._sessions)}"
+        backup = f" of {self.certificate.gateway_id}" if self.certificate.gateway_id != self.gateway_id else ""
+        serial, count = f"{self.certificate.serial}{backup}", len(self._sessions)
+        return f"TLS of {self.gateway_id}, certificate {serial}, sessions with {count}"
 
 
 class _End:
@@ -145,7 +177,7 @@ class _End:
         self.is_ready = False
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         context = endpoint._as_server if is_server else endpoint._as_client
-        session = endpoint._sessions.get(peer) if may_resume and not is_server else None
+        session = endpoint.find_session(peer) if may_resume and not is_server else None
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=is_server, session=session)
         self._arrived = bytearray()
 

@@ -11,6 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
+
+Mark: TypeAlias = tuple[str, str]
+"""A gateway, and what it is: "down", "paused", "fenced" (another one writes in its place), or on "standby"."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +70,22 @@ class Logged(Event):
 
 @dataclass(frozen=True)
 class Acted(Event):
-    """A network carried out an action. `again` if it had done so before and returned the first receipt."""
+    """A network carried out an action. `again` if it had done so before and returned the first receipt.
+
+    `late` if the order was still on its way when its gateway had been stopped.
+    """
 
     gateway: str
     network: str
     step: str
     action: str
     again: bool = False
+    late: bool = False
 
     def __str__(self) -> str:
-        return f"{self.network} does {self.action} for {self.gateway}{' (did so before)' if self.again else ''}"
+        words = [word for word, holds in (("did so before", self.again), ("late", self.late)) if holds]
+        how = f" ({', '.join(words)})" if words else ""
+        return f"{self.network} does {self.action} for {self.gateway}{how}"
 
 
 @dataclass(frozen=True)
@@ -190,14 +200,118 @@ class TimedOut(Event):
         return f"{self.gateway} waits no longer"
 
 
+@dataclass(frozen=True)
+class Paused(Event):
+    """A gateway stands still, with all that it has in memory. `where` says after or before which durable act."""
+
+    gateway: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.gateway} stands still {self.where}".rstrip()
+
+
+@dataclass(frozen=True)
+class Woken(Event):
+    """A gateway that stood still goes on, and cannot know how long it did."""
+
+    gateway: str
+
+    def __str__(self) -> str:
+        return f"{self.gateway} goes on"
+
+
+@dataclass(frozen=True)
+class Partitioned(Event):
+    """A gateway and `place`, another gateway or its log store, do not reach each other any more."""
+
+    gateway: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.gateway} does not reach {self.place}"
+
+
+@dataclass(frozen=True)
+class Healed(Event):
+    """They reach each other again."""
+
+    gateway: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.gateway} reaches {self.place} again"
+
+
+@dataclass(frozen=True)
+class TookOver(Event):
+    """A backup acts for `predecessor` from now on; whatever it writes carries `epoch`."""
+
+    gateway: str
+    predecessor: str
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"{self.gateway} takes over from {self.predecessor}: epoch {self.epoch}"
+
+
+@dataclass(frozen=True)
+class HandedOver(Event):
+    """A gateway gave up its lease of its own accord, which had `epoch`."""
+
+    gateway: str
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"{self.gateway} hands over epoch {self.epoch}"
+
+
+@dataclass(frozen=True)
+class StandsBy(Event):
+    """A gateway that came up has found another one in charge."""
+
+    gateway: str
+
+    def __str__(self) -> str:
+        return f"{self.gateway} stands by"
+
+
+@dataclass(frozen=True)
+class FencedOff(Event):
+    """The store refused what a gateway wanted to write: the present `epoch` is the one of `by`. It acts no more."""
+
+    gateway: str
+    epoch: int
+    by: str
+
+    def __str__(self) -> str:
+        return f"{self.gateway} is fenced: {self.by} writes under epoch {self.epoch}"
+
+
+@dataclass(frozen=True)
+class Accepted(Event):
+    """`gateway`, the counterparty, takes `by` for `peer` from now on, since it showed that it may under `epoch`."""
+
+    gateway: str
+    peer: str
+    by: str
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"{self.gateway} accepts {self.by} for {self.peer}: epoch {self.epoch}"
+
+
 @dataclass
 class Trace:
-    """What happened, in order. `lanes` are the places from left to right; `gateways` those of them that can crash."""
+    """What happened, in order. `lanes` are the places from left to right; `gateways` those of them that can crash.
+
+    `marks` are what the gateways are when the trace begins.
+    """
 
     lanes: tuple[str, ...]
     gateways: tuple[str, ...]
     events: list[Event] = field(default_factory=list)
-    down: frozenset[str] = frozenset()  # gateways that were down already when this trace begins
+    marks: frozenset[Mark] = frozenset()
 
     def add(self, event: Event) -> None:
         self.events.append(event)
@@ -211,22 +325,21 @@ class Trace:
         return self._cut(next(steps, len(self.events)))
 
     def since_crash(self) -> Trace:
-        """The events from the last message before the first crash on, as a trace of their own.
+        """The events from the last message before the first trouble on, as a trace of their own.
 
-        A connection lost without a crash counts as one; without either it is the whole trace.
+        Trouble is a crash, a connection lost without one, a pause, a partition, or that a gateway hands over; without
+        any it is the whole trace.
         """
-        crash = next((n for n, event in enumerate(self.events) if isinstance(event, Crashed | Forgotten)), 0)
+        trouble = Crashed | Forgotten | Paused | Partitioned | HandedOver
+        crash = next((n for n, event in enumerate(self.events) if isinstance(event, trouble)), 0)
         arrivals = [n for n, event in enumerate(self.events[:crash]) if isinstance(event, Delivered)]
         return self._cut(arrivals[-1] if arrivals else 0)
 
     def _cut(self, place: int) -> Trace:
-        down = self.down
+        marks = self.marks
         for event in self.events[:place]:
-            if isinstance(event, Crashed):
-                down |= {event.gateway}
-            if isinstance(event, Restarted):
-                down -= {event.gateway}
-        return Trace(self.lanes, self.gateways, self.events[place:], down)
+            marks = compute_marks(marks, event)
+        return Trace(self.lanes, self.gateways, self.events[place:], marks)
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events)
@@ -236,3 +349,30 @@ class Trace:
 
     def __repr__(self) -> str:
         return "\n".join(f"{event.at[11:19]}  {event}" for event in self.events)
+
+
+def compute_marks(marks: frozenset[Mark], event: Event) -> frozenset[Mark]:
+    """What the gateways are after an event. Whoever was woken or restarted is on standby if it was before."""
+    gone, new = _find_change(event)
+    gateway = str(getattr(event, "gateway", ""))
+    return (marks - {(gateway, mark) for mark in gone}) | {(gateway, mark) for mark in new}
+
+
+def _find_change(event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The marks that a gateway loses, and those that it gets."""
+    match event:
+        case Crashed():
+            return ("paused",), ("down",)
+        case Restarted():
+            return ("down", "fenced"), ()
+        case Paused():
+            return (), ("paused",)
+        case Woken():
+            return ("paused",), ()
+        case FencedOff():
+            return ("standby",), ("fenced",)
+        case HandedOver() | StandsBy():
+            return ("fenced",), ("standby",)
+        case TookOver():
+            return ("fenced", "standby"), ()
+    return (), ()

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from protocol.ledger import State
+from protocol.link import Side
 from protocol.network import World
+from protocol.replacement import Node, PrimaryBackup
 from protocol.session import Session
 from protocol.steps import Role
 from protocol.stores import SQLiteLog
@@ -27,7 +30,7 @@ RAM = Path("/dev/shm")
 @contextmanager
 def make_world(seed: str, *, tls: bool) -> Iterator[World]:
     """A World for one case of many: its files in memory where the machine has such a place. Gone afterwards."""
-    with tempfile.TemporaryDirectory(dir=RAM if RAM.is_dir() else None) as directory:
+    with make_directory() as directory:
         world = World(seed, directory=directory, tls=tls)
         try:
             yield world
@@ -35,15 +38,32 @@ def make_world(seed: str, *, tls: bool) -> Iterator[World]:
             world.close()
 
 
+def make_directory() -> tempfile.TemporaryDirectory[str]:
+    """In memory where the machine has such a place: a campaign is not about the speed of a disk."""
+    return tempfile.TemporaryDirectory(dir=RAM if RAM.is_dir() else None)
+
+
 def restart_all(world: World, start: str = "last-message") -> None:
-    """Whoever is down comes back; nothing is in the way any more."""
-    world._to_lose.clear()
-    world._to_repeat.clear()
-    for side in world._sides.values():
-        side.wire.armed = None
-    for side in world._sides.values():
-        if side.gateway is None:
-            world.restart(side.role, start)
+    """Whoever is down, stands still or is cut off comes back; nothing is in the way any more."""
+    world.carrier.to_lose.clear()
+    world.carrier.to_repeat.clear()
+    for node in world._nodes:
+        node.wire.armed = None
+    if isinstance(world, PrimaryBackup):
+        for pair in list(world._parted):
+            world.heal(*pair)
+    for node in world._nodes:
+        come_back(world, node, start)
+
+
+def come_back(world: World, node: Side, start: str = "last-message") -> None:
+    """A node that is down restarts, one that stands still goes on, one that is cut off reaches its log store again."""
+    if node.wire.is_cut_off:
+        world.heal_store(node.name)
+    if node.is_paused:
+        world.wake(node.name)
+    elif node.gateway is None and not (isinstance(node, Node) and node.is_standby):
+        world.restart(node.name, start)
 
 
 def come_to_rest(world: World, start: str = "last-message") -> None:
@@ -94,12 +114,17 @@ def find_final(world: World) -> set[str]:
 
 def verify_chains(world: World, who: str) -> None:
     """Raises BrokenChain for a log that is none."""
-    store = SQLiteLog(world._side(who).path)
-    try:
+    with closing(open_log(world, who)) as store:
         for session_id in store.getSessions():
             store.getLog(session_id)
-    finally:
-        store.close()
+
+
+def open_log(world: World, who: str) -> Any:
+    """A connection to a gateway's log, to read in; without a claim if it is shared."""
+    side = world._side(who)
+    if isinstance(world, PrimaryBackup) and isinstance(side, Node):
+        return world._connect(side)
+    return SQLiteLog(side.path)
 
 
 def describe_outcome(session: Session) -> str:

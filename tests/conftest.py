@@ -9,6 +9,10 @@ import pytest
 from protocol.ledger import State
 from protocol.network import World
 from protocol.steps import TABLE_1, Role
+from tests.places import in_postgres, place, shared
+from tests.postgres import postgres
+
+__all__ = ["in_postgres", "place", "postgres", "shared"]  # fixtures
 
 ASSET = "2c949e3c-5edb-4a2c-9ef4-20de64b9960d"
 BOB = "network 43114: CN=Bob, OU=Case Org Unit, O=Case, L=San Francisco, C=US"

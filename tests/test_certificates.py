@@ -1,44 +1,31 @@
-"""Certificates are judged in one place, on the clock that is passed in."""
+"""What certificates say: who, by whom, and who may take over. Whether one counts is tried in test_peers.py."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+from uuid import UUID
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from protocol.certificates import BadCertificate, Certificate, CertifiedKeys, KeyReplaced, OwnerCA
+from protocol.certificates import BACKUPS, MOST_BACKUPS, BadCertificate, Certificate, OwnerCA, RootCA, compute_key_hash
 from protocol.errors import Misuse
-from protocol.network import START, World
-from protocol.signing import BadSignature, KeyPair, KeyRing, Signed, read_payload
-from tests.test_bad_input import receive_refused, stop_before
+from protocol.signing import KeyPair, PublicKey
 
-OWNER = OwnerCA("Owner LTD", KeyPair.lab("owner", "test"))
-OTHER = OwnerCA("Other LTD", KeyPair.lab("other", "test"))
+ROOT = RootCA("Root", KeyPair.lab("root", "test"))
+OWNER = OwnerCA("Owner LTD", KeyPair.lab("owner", "test"), ROOT)
+OTHER = OwnerCA("Other LTD", KeyPair.lab("other", "test"), ROOT)
 KEY = KeyPair.lab("GW1", "test")
 PEER = KeyPair.lab("GW2", "test")
 NEW_KEY = KeyPair.lab("GW1 after the loss of its key", "test")
 FIRST = OWNER.certify("GW1", KEY.public)
 SECOND = OWNER.certify("GW1", NEW_KEY.public, serial=2)
-DAY = timedelta(days=1)
-
-
-def ring(certificate: Certificate, now: datetime = START, *owners: OwnerCA) -> CertifiedKeys:
-    return CertifiedKeys([certificate], owners or [OWNER], lambda: now)
-
-
-def in_force(keys: CertifiedKeys) -> tuple[Certificate, bool, bool]:
-    """What a refused call must not change: the current certificate of GW1, and which of its keys count."""
-
-    def counts(key: KeyPair) -> bool:
-        try:
-            return keys.verify(key.sign({"a": 1})).signer == "GW1"
-        except BadSignature:
-            return False
-
-    return keys.current("GW1"), counts(KEY), counts(NEW_KEY)
+BACKUP = KeyPair.lab("GW1-B", "test")
 
 
 def test_a_certificate_says_who_and_is_the_same_every_time() -> None:
@@ -49,53 +36,14 @@ def test_a_certificate_says_who_and_is_the_same_every_time() -> None:
     assert repr(certificate) == "certificate 7 of GW1, owner Owner LTD, valid until 2099-12-31"
 
 
-def test_a_signature_counts_while_the_certificate_is_valid() -> None:
-    begins, ends = datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
-    certificate = OWNER.certify("GW1", KEY.public, valid_from=begins, valid_until=ends)
-    compact = KEY.sign({"a": 1})
-    for now in (begins, START, ends):
-        assert ring(certificate, now).verify(compact).signer == "GW1"
-    second = timedelta(seconds=1)
-    with pytest.raises(BadCertificate, match="not valid before 2024-01-01T00:00:00Z"):
-        ring(certificate, begins - second).verify(compact)
-    with pytest.raises(BadCertificate, match="expired at 2025-01-01T00:00:00Z"):
-        ring(certificate, ends + second).verify(compact)
-
-
-def test_only_a_known_owners_signature_makes_a_certificate() -> None:
-    with pytest.raises(BadCertificate, match="this owner is not known here"):
-        ring(OTHER.certify("GW1", KEY.public))
-    forged = OwnerCA("Owner LTD", KeyPair.lab("forger", "test")).certify("GW1", KEY.public)
-    with pytest.raises(BadCertificate, match="was not signed by Owner LTD"):
-        ring(forged)
-    with pytest.raises(BadCertificate, match="names another owner"):
-        OTHER.verify_issued(OWNER.certify("GW1", KEY.public))
-
-
-@pytest.mark.parametrize("step", ["1.1", "2.2", "3.3", "3.7"])
-@pytest.mark.parametrize("validity", ["expired", "not yet valid"])
-def test_a_message_under_an_invalid_certificate_is_refused(step: str, validity: str, world: World) -> None:
-    data = stop_before(world, step)
-    who = "GW1" if read_payload(data)["messageType"].endswith(("proposal-msg", "lock-assert-msg")) else "GW2"
-    day = timedelta(days=1)
-    if validity == "expired":
-        world.admit(who, valid_until=START - day)
-    else:
-        world.admit(who, valid_from=START + day)
-    error = receive_refused(world, step, data)
-    assert error.type.endswith("err_0.1.3")
-    assert f"the certificate of {who}" in str(error.detail)
-
-
-# ------------------------------------------------------------------ what a certificate is
-
-
-def test_an_owners_own_certificate_ends_the_chain() -> None:
-    root = OWNER.certificate
-    assert root.der == OwnerCA("Owner LTD", KeyPair.lab("owner", "test")).certificate.der
+def test_a_chain_leads_from_the_gateway_over_its_owner_to_the_root() -> None:
+    owner, root = OWNER.certificate, ROOT.certificate
+    again = RootCA("Root", KeyPair.lab("root", "test"))
+    assert (owner, root) == (OwnerCA("Owner LTD", KeyPair.lab("owner", "test"), again).certificate, again.certificate)
     root.x509.verify_directly_issued_by(root.x509)
-    FIRST.x509.verify_directly_issued_by(root.x509)
-    assert root.serial not in (FIRST.serial, SECOND.serial)
+    owner.x509.verify_directly_issued_by(root.x509)
+    FIRST.x509.verify_directly_issued_by(owner.x509)
+    assert len({each.serial for each in (root, owner, OTHER.certificate, SECOND)}) == 4
     with pytest.raises((ValueError, TypeError)):
         FIRST.x509.verify_directly_issued_by(OTHER.certificate.x509)
 
@@ -105,7 +53,7 @@ def test_only_what_rfc_5280_wants_critical_is_critical() -> None:
         return {each.oid._name for each in certificate.x509.extensions if each.critical}
 
     assert critical(FIRST) == {"basicConstraints"}
-    assert critical(OWNER.certificate) == {"basicConstraints", "keyUsage"}
+    assert critical(OWNER.certificate) == critical(ROOT.certificate) == {"basicConstraints", "keyUsage"}
 
 
 def test_a_certificate_travels_as_base64_and_as_pem() -> None:
@@ -119,202 +67,174 @@ def test_base64_that_is_no_certificate_is_refused(text: str) -> None:
         Certificate.from_base64(text)
 
 
-def test_every_changed_byte_of_a_certificate_is_noticed() -> None:
-    """SATP 11.2 (b): corrupt, or signatures that do not verify correctly. Never an exception of a library."""
-    keys = ring(FIRST)
-    for place in range(len(FIRST.der)):
-        for bit in (0x01, 0x80):
-            changed = bytearray(FIRST.der)
-            changed[place] ^= bit
-            with pytest.raises(BadCertificate):
-                keys.judge(bytes(changed), "GW1")
-    for length in (0, 1, 100, len(FIRST.der) - 1):
-        with pytest.raises(BadCertificate, match="can be read"):
-            keys.judge(FIRST.der[:length], "GW1")
-    assert in_force(keys) == (FIRST, True, False)
+# ------------------------------------------------------------------ authorised backups
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl command line is not installed")
+OCTETS = {number: bytes([number]) * 32 for number in range(20)}
 
 
-def test_a_certificate_for_another_curve_is_refused() -> None:
-    """SATP 5.2 asks for P-256."""
-    signer = OWNER.key.key.private_key
-    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+def keys(count: int) -> list[PublicKey]:
+    return [KeyPair.lab(f"backup {number}", "test").public for number in range(count)]
+
+
+def begin_raw() -> x509.CertificateBuilder:
     first = FIRST.x509
     builder = x509.CertificateBuilder().subject_name(first.subject).issuer_name(first.issuer).serial_number(2)
     builder = builder.not_valid_before(first.not_valid_before_utc).not_valid_after(first.not_valid_after_utc)
-    builder = builder.public_key(ec.derive_private_key(7, ec.SECP384R1()).public_key())
-    der = builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
-    with pytest.raises(BadCertificate, match="another kind of key"):
-        ring(FIRST).judge(der, "GW1")
+    return builder.public_key(first.public_key())
 
 
-# ------------------------------------------------------------------ the life of a certificate
+def sign_raw(builder: x509.CertificateBuilder) -> Certificate:
+    signer = OWNER.key.key.private_key
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    return Certificate(builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.DER))
 
 
-def test_a_replaced_key_signs_nothing_new_and_still_verifies_the_chain() -> None:
-    keys, old, new = ring(FIRST), KEY.sign({"a": 1}), NEW_KEY.sign({"a": 1})
-    with pytest.raises(BadSignature, match="not known here"):
-        keys.verify_stored(new)
-    assert keys.adopt(SECOND) is True
-    assert keys.current("GW1") == SECOND
-    with pytest.raises(KeyReplaced, match="the key of GW1 was replaced by certificate 2"):
-        keys.verify(old)
-    assert [keys.verify_stored(each).signer for each in (old, new)] == ["GW1", "GW1"]
-    assert keys.verify(new).signer == "GW1"
+def certify_raw(value: bytes) -> Certificate:
+    """A certificate of GW1, well signed by its owner, with these bytes in the place of the list."""
+    return sign_raw(begin_raw().add_extension(x509.UnrecognizedExtension(BACKUPS, value), critical=False))
 
 
-def test_a_forged_signature_of_a_replaced_key_is_a_bad_signature() -> None:
-    """KeyReplaced says that the old key did sign it."""
-    keys = ring(FIRST)
-    keys.adopt(SECOND)
-    header, payload, _ = KEY.sign({"a": 1}).split(".")
-    forged = f"{header}.{payload}.{KEY.sign({'a': 2}).split('.')[2]}"
-    for verify in (keys.verify, keys.verify_stored):
-        with pytest.raises(BadSignature) as refused:
-            verify(forged)
-        assert not isinstance(refused.value, KeyReplaced)
+def listed(*entries: bytes) -> bytes:
+    """A short SEQUENCE, written by hand."""
+    body = b"".join(entries)
+    return b"\x30" + bytes([len(body)]) + body
 
 
-def test_a_header_that_is_remembered_does_not_outlive_its_key() -> None:
-    """The ring remembers the header of the first message; the certificate is judged with every message."""
-    for end in (lambda keys: keys.adopt(SECOND), lambda keys: keys.revoke(FIRST, "GW1")):
-        keys = ring(FIRST)
-        assert keys.verify(KEY.sign({"a": 1})).signer == "GW1"
-        end(keys)
-        with pytest.raises(BadCertificate):
-            keys.verify(KEY.sign({"a": 2}))
-        keys.verify_stored(KEY.sign({"a": 3}))
-        with pytest.raises(BadCertificate):
-            keys.verify(KEY.sign({"a": 4}))
+def run_openssl(*words: str | Path, data: bytes = b"") -> str:
+    command = ["openssl", *map(str, words)]
+    return subprocess.run(command, input=data, capture_output=True, check=True, timeout=60).stdout.decode()
 
 
-def test_what_is_stored_does_not_expire() -> None:
-    certificate = OWNER.certify("GW1", KEY.public, valid_until=START - DAY)
-    keys, compact = ring(certificate), KEY.sign({"a": 1})
-    with pytest.raises(BadCertificate, match="expired at"):
-        keys.verify(compact)
-    assert keys.verify_stored(compact).payload == {"a": 1}
-    keys.revoke(1, "GW1")
-    assert keys.verify_stored(compact).payload == {"a": 1}
+def test_a_certificate_names_the_keys_of_its_backups() -> None:
+    assert FIRST.backups == ()
+    named = OWNER.certify("GW1", KEY.public, backups=[BACKUP.public, NEW_KEY.public, BACKUP.public])
+    assert named.backups == (compute_key_hash(BACKUP.public), compute_key_hash(NEW_KEY.public))
+    assert named.der == OWNER.certify("GW1", KEY.public, backups=[BACKUP.public, NEW_KEY.public]).der
+    assert Certificate.from_der(named.der).backups == named.backups
 
 
-def test_a_ring_without_certificates_verifies_what_is_stored_as_anything_else() -> None:
-    keys, compact = KeyRing([("GW1", KEY.public)]), KEY.sign({"a": 1})
-    same: list[Signed] = [keys.verify(compact), keys.verify_stored(compact)]
-    assert same[0] == same[1]
-    with pytest.raises(BadSignature):
-        keys.verify_stored(NEW_KEY.sign({"a": 1}))
+def test_without_backups_there_is_no_extension_and_with_some_it_is_not_critical() -> None:
+    assert BACKUPS not in [each.oid for each in FIRST.x509.extensions]
+    extension = OWNER.certify("GW1", KEY.public, backups=[BACKUP.public]).x509.extensions.get_extension_for_oid(BACKUPS)
+    assert extension.critical is False
 
 
-NOT_ADOPTED = {
-    "a lower serial number": (FIRST, "certificate 1 of GW1 was replaced by certificate 2"),
-    "the same serial number": (
-        OWNER.certify("GW1", KEY.public, serial=2),
-        "certificate 2 of GW1 was replaced by another certificate 2",
-    ),
-    "another owner": (OTHER.certify("GW1", NEW_KEY.public, serial=3), "names another owner"),
-    "nobody": (
-        OwnerCA("Owner LTD", KeyPair.lab("forger", "test")).certify("GW1", NEW_KEY.public, serial=3),
-        "was not signed by Owner LTD",
-    ),
-    "another gateway": (OWNER.certify("GW3", NEW_KEY.public, serial=3), "no certificate of GW3 is known here"),
-    "the key that was replaced": (OWNER.certify("GW1", KEY.public, serial=3), "is for a key that was replaced"),
+def test_the_oid_is_a_uuid() -> None:
+    """X.667: 2.25 and the number of a UUID that somebody has once drawn."""
+    assert BACKUPS.dotted_string == f"2.25.{UUID('a04fff48-e8e6-4400-b65a-d63058a36a11').int}"
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7, 8, MOST_BACKUPS])
+def test_the_list_is_a_sequence_of_octet_strings(count: int) -> None:
+    """Read by hand: a SEQUENCE, its length in one, two or three bytes, and 04 20 before every hash."""
+    certificate = OWNER.certify("GW1", KEY.public, backups=keys(count))
+    found = certificate.x509.extensions.get_extension_for_oid(BACKUPS).value
+    assert isinstance(found, x509.UnrecognizedExtension)
+    size = 34 * count
+    length = f"{size:02x}" if size < 128 else f"81{size:02x}" if size < 256 else f"82{size:04x}"
+    assert found.value.hex() == f"30{length}" + "".join(f"0420{each}" for each in certificate.backups)
+    assert certificate.backups == tuple(map(compute_key_hash, keys(count)))
+
+
+def test_more_backups_than_the_bound_are_neither_written_nor_read() -> None:
+    assert len(OWNER.certify("GW1", KEY.public, backups=keys(MOST_BACKUPS)).backups) == MOST_BACKUPS == 16
+    with pytest.raises(Misuse, match="at most 16 backups, not 17"):
+        OWNER.certify("GW1", KEY.public, backups=keys(17))
+    body = b"".join(b"\x04\x20" + OCTETS[number] for number in range(17))
+    with pytest.raises(BadCertificate, match="has 1 to 16 hashes"):
+        Certificate.from_der(certify_raw(b"\x30\x82" + len(body).to_bytes(2, "big") + body).der)
+
+
+GOOD = b"\x04\x20" + OCTETS[1]
+MALFORMED = {
+    "nothing": b"",
+    "an empty list": b"\x30\x00",
+    "a cut one": listed(GOOD, GOOD)[:-1],
+    "bytes after it": listed(GOOD) + b"\x00",
+    "a list after it": listed(GOOD) + listed(GOOD),
+    "a set": b"\x31" + listed(GOOD)[1:],
+    "a bare hash": GOOD,
+    "a hash that is too short": listed(b"\x04\x1f" + OCTETS[1][:31]),
+    "a hash that is too long": listed(b"\x04\x21" + OCTETS[1] + b"\x00"),
+    "a bit string": listed(b"\x03\x20" + OCTETS[1]),
+    "a good one and a bad one": listed(GOOD, b"\x05\x20" + OCTETS[2]),
+    "a length in two bytes where one is enough": b"\x30\x81\x22" + GOOD,
+    "a length in three bytes where one is enough": b"\x30\x82\x00\x22" + GOOD,
+    "an indefinite length": b"\x30\x80" + GOOD + b"\x00\x00",
+    "a length that is too great": b"\x30\x44" + GOOD,
+    "hex": compute_key_hash(BACKUP.public).encode(),
 }
 
 
-@pytest.mark.parametrize("case", NOT_ADOPTED)
-def test_what_does_not_replace_the_current_certificate(case: str) -> None:
-    certificate, words = NOT_ADOPTED[case]
-    keys = ring(FIRST, START, OWNER, OTHER)
-    keys.adopt(SECOND)
-    for offer in (keys.adopt, lambda each: keys.judge(each.der, each.gateway_id)):
-        with pytest.raises(BadCertificate, match=words):
-            offer(certificate)
-    assert in_force(keys) == (SECOND, False, True)
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_list_is_refused_although_the_owner_signed_it(case: str) -> None:
+    with pytest.raises(BadCertificate, match="list of authorised backups"):
+        Certificate.from_der(certify_raw(MALFORMED[case]).der)
+    assert Certificate.from_der(certify_raw(listed(GOOD)).der).backups == (OCTETS[1].hex(),)
 
 
-def test_the_current_certificate_once_more_changes_nothing() -> None:
-    keys = ring(FIRST)
-    assert keys.adopt(FIRST) is False
-    assert keys.judge(FIRST.der, "GW1") == FIRST
-    assert in_force(keys) == (FIRST, True, False)
+def test_two_lists_are_none() -> None:
+    """RFC 5280, 4.2: an extension stands in a certificate once. The second one here gets the OID of the first."""
+    builder = begin_raw().add_extension(x509.UnrecognizedExtension(BACKUPS, listed(GOOD)), critical=False)
+    other = x509.ObjectIdentifier(f"2.25.{UUID('a04fff48-e8e6-4400-b65a-d63058a36a12').int}")
+    der = sign_raw(builder.add_extension(x509.UnrecognizedExtension(other, listed(GOOD)), critical=False)).der
+    place = der.index(listed(GOOD), der.index(listed(GOOD)) + 1) - 3  # before the tags and lengths of the value
+    assert der[place] == 0x12
+    with pytest.raises(BadCertificate, match="can be read"):
+        Certificate.from_der(der[:place] + b"\x11" + der[place + 1 :])
+    assert Certificate.from_der(der).backups == (OCTETS[1].hex(),)
 
 
-def test_a_renewed_certificate_may_keep_its_key() -> None:
-    keys = ring(OWNER.certify("GW1", KEY.public, valid_until=START - DAY))
-    assert keys.adopt(OWNER.certify("GW1", KEY.public, serial=2))
-    assert keys.verify(KEY.sign({"a": 1})).signer == "GW1"
-    with pytest.raises(BadCertificate, match="certificate 1 of GW1 was replaced by certificate 2"):
-        keys.judge(FIRST.der, "GW1")
+def test_a_hash_is_of_the_key_as_it_stands_in_a_certificate() -> None:
+    """RFC 7469: algorithm and curve are part of what is hashed, not only the point."""
+    p256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")
+    start = FIRST.der.index(p256)
+    spki = FIRST.der[start : start + len(p256) + 65]
+    assert compute_key_hash(KEY.public) == hashlib.sha256(spki).hexdigest()
 
 
-def test_nobody_takes_the_key_of_another_gateway() -> None:
-    """A public key is public: a certificate of GW2 for it would make GW2 the author of all that GW1 signs."""
-    keys = CertifiedKeys([FIRST, OTHER.certify("GW2", PEER.public)], [OWNER, OTHER], lambda: START)
-    with pytest.raises(BadCertificate, match="certificate 2 of GW2 is for a key of GW1"):
-        keys.adopt(OTHER.certify("GW2", KEY.public, serial=2))
-    assert keys.verify(KEY.sign({"a": 1})).signer == "GW1"
-    assert keys.verify(PEER.sign({"a": 1})).signer == "GW2"
+@needs_openssl
+def test_openssl_reads_the_list(tmp_path: Path) -> None:
+    certificate = OWNER.certify("GW1", KEY.public, backups=[BACKUP.public, NEW_KEY.public])
+    parsed = run_openssl("asn1parse", "-inform", "DER", data=certificate.der).splitlines()
+    where = next(number for number, line in enumerate(parsed) if line.endswith(f":{BACKUPS.dotted_string}"))
+    value = bytes.fromhex(parsed[where + 1].rpartition(":")[2])
+    entries = run_openssl("asn1parse", "-inform", "DER", data=value).splitlines()
+    assert "SEQUENCE" in entries[0]
+    hashes_found = [line.rpartition(":")[2].lower() for line in entries[1:] if "OCTET STRING" in line]
+    public = tmp_path / "key.pem"
+    public.write_bytes(BACKUP.key.as_pem(private=False))
+    spki = subprocess.run(
+        ["openssl", "pkey", "-pubin", "-in", public, "-outform", "DER"], capture_output=True, check=True, timeout=60
+    ).stdout
+    digested = run_openssl("dgst", "-sha256", "-r", data=spki).split()[0]
+    assert hashes_found == [digested, compute_key_hash(NEW_KEY.public)] == list(certificate.backups)
 
 
-def test_a_revoked_certificate_counts_nowhere_until_a_higher_serial_number_comes() -> None:
-    keys = ring(FIRST)
-    keys.revoke(FIRST, "GW1")
-    for refused in (lambda: keys.verify(KEY.sign({"a": 1})), lambda: keys.judge(FIRST.der, "GW1")):
-        with pytest.raises(BadCertificate, match="certificate 1 of GW1 was revoked"):
-            refused()
-    keys.revoke(2, "GW1")
-    for offer in (lambda: keys.adopt(SECOND), lambda: keys.judge(SECOND.der, "GW1")):
-        with pytest.raises(BadCertificate, match="certificate 2 of GW1 was revoked"):
-            offer()
-    assert in_force(keys) == (FIRST, False, False)
-    keys.adopt(OWNER.certify("GW1", NEW_KEY.public, serial=3))
-    assert keys.verify(NEW_KEY.sign({"a": 1})).signer == "GW1"
+@needs_openssl
+def test_openssl_verifies_the_chain_with_the_list_in_it(tmp_path: Path) -> None:
+    gateway = OWNER.certify("GW1", KEY.public, backups=keys(MOST_BACKUPS))
+    for name, certificate in {"root": ROOT.certificate, "owner": OWNER.certificate, "gateway": gateway}.items():
+        (tmp_path / f"{name}.pem").write_text(certificate.as_pem)
+    root, owner, leaf = (tmp_path / f"{name}.pem" for name in ("root", "owner", "gateway"))
+    verify = ("verify", "-x509_strict", "-CAfile", root, "-no-CApath", "-attime", "1727956920")
+    assert run_openssl(*verify, "-untrusted", owner, leaf).strip() == f"{leaf}: OK"
+    with pytest.raises(subprocess.CalledProcessError):
+        run_openssl(*verify, leaf)
+    (tmp_path / "owner.pem").write_text(OTHER.certificate.as_pem)
+    with pytest.raises(subprocess.CalledProcessError):
+        run_openssl(*verify, "-untrusted", owner, leaf)
 
 
-def test_revocation_is_of_one_gateways_serial_number() -> None:
-    keys = CertifiedKeys([FIRST, OTHER.certify("GW2", PEER.public)], [OWNER, OTHER], lambda: START)
-    keys.revoke(1, "GW2")
-    assert keys.verify(KEY.sign({"a": 1})).signer == "GW1"
+# ------------------------------------------------------------------ a public CA
 
 
-def test_a_successor_is_adopted_from_a_handshake_if_it_is_valid_now() -> None:
-    keys = ring(FIRST)
-    for begins, ends in ((START + DAY, START + 2 * DAY), (START - 2 * DAY, START - DAY)):
-        not_now = OWNER.certify("GW1", NEW_KEY.public, serial=2, valid_from=begins, valid_until=ends)
-        with pytest.raises(BadCertificate, match=r"not valid before|expired at"):
-            keys.judge(not_now.der, "GW1")
-        assert in_force(keys) == (FIRST, True, False)
-    assert keys.judge(SECOND.der, "GW1") == SECOND
-    assert in_force(keys) == (SECOND, False, True)
-
-
-def test_the_current_certificate_is_judged_anew_every_time() -> None:
-    now = [START]
-    keys = CertifiedKeys([OWNER.certify("GW1", KEY.public, valid_until=START + DAY)], [OWNER], lambda: now[0])
-    shown = keys.current("GW1").der
-    assert keys.judge(shown, "GW1")
-    now[0] = START + 2 * DAY
-    with pytest.raises(BadCertificate, match="expired at 2024-10-04T12:02:00Z"):
-        keys.judge(shown, "GW1")
-
-
-def test_a_certificate_is_for_the_gateway_that_is_expected() -> None:
-    keys = CertifiedKeys([FIRST, OTHER.certify("GW2", PEER.public)], [OWNER, OTHER], lambda: START)
-    with pytest.raises(BadCertificate, match=r"of another gateway \(expected GW2, found GW1\)"):
-        keys.judge(FIRST.der, "GW2")
-    with pytest.raises(BadCertificate, match="no certificate of GW3 is known here"):
-        keys.judge(FIRST.der, "GW3")
-
-
-def test_certificates_from_a_log_may_come_in_any_order() -> None:
-    for certificates in ([FIRST, SECOND], [SECOND, FIRST], [SECOND, FIRST, SECOND]):
-        keys = CertifiedKeys(certificates, [OWNER], lambda: START)
-        assert in_force(keys) == (SECOND, False, True)
-        assert keys.verify_stored(KEY.sign({"a": 1})).signer == "GW1"
-
-
-def test_a_key_comes_with_its_certificate() -> None:
-    with pytest.raises(Misuse, match="comes with its certificate"):
-        ring(FIRST).add("GW1", NEW_KEY.public)
-    with pytest.raises(BadCertificate, match="no certificate of GW2 is known here"):
-        ring(FIRST).current("GW2")
+def test_a_public_ca_certifies_its_customers_and_nobody_else() -> None:
+    public = OwnerCA("Public CA", KeyPair.lab("public", "test"), ROOT, customers=("Alpha LTD", "Beta LTD"))
+    for name in ("Public CA", "Alpha LTD", "Beta LTD"):
+        certificate = public.certify("GW1", KEY.public, organization=name)
+        public.verify_issued(certificate)
+        assert certificate.owner == name
+    with pytest.raises(BadCertificate, match=r"names another owner \(expected Public CA or Alpha LTD or Beta LTD"):
+        public.verify_issued(public.certify("GW1", KEY.public, organization="Gamma LTD"))

@@ -32,7 +32,7 @@ from protocol.log import (
 from protocol.network import World
 from protocol.objects import Json, canonical, digest
 from protocol.signing import BadSignature, KeyPair, KeyRing
-from protocol.stores import SQLiteLog
+from tests.places import make_place
 
 SESSION = "00000000-0000-4000-8000-000000000001"
 OTHER = "00000000-0000-4000-8000-000000000002"
@@ -70,14 +70,14 @@ def extend(chain: list[LogEntry], length: int, session: str = SESSION, **changes
     return entries
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "file", "shared file", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LogStorage]:
     if request.param == "memory":
         yield MemoryLog()
         return
-    log = SQLiteLog(tmp_path / "a folder with spaces.sqlite")
-    yield log
-    log.close()
+    place = make_place(request.param, tmp_path, request)
+    yield place.open()
+    place.close()
 
 
 def test_what_was_written_is_read_back(store: LogStorage) -> None:
@@ -155,7 +155,7 @@ def test_a_broken_chain_names_the_entry_and_the_reason(fault: Json, words: str) 
 def test_every_field_is_covered_by_the_hash() -> None:
     entry = make_chain(1)[0]
     others: Json = dict.fromkeys(LogEntry.model_fields, "x")
-    others |= {"sequenceNumber": 9, "satpPhase": 9, "operation": Operation.FAIL, "payload": {}}
+    others |= {"sequenceNumber": 9, "satpPhase": 9, "epoch": 9, "operation": Operation.FAIL, "payload": {}}
     for name, value in others.items():
         assert entry.model_copy(update={name: value}).compute_hash() != entry.compute_hash(), name
 
@@ -237,7 +237,7 @@ def test_a_signature_covers_every_field_but_itself() -> None:
     entry, ring = make_signed()
     verify_signature(entry, ring)
     others: Json = dict.fromkeys(set(LogEntry.model_fields) - {"messageSignature", "gatewayId"}, "x")
-    others |= {"sequenceNumber": 9, "satpPhase": 9, "operation": Operation.FAIL, "payload": {}}
+    others |= {"sequenceNumber": 9, "satpPhase": 9, "epoch": 9, "operation": Operation.FAIL, "payload": {}}
     for name, value in others.items():
         with pytest.raises(BadSignature, match="the signature is not one of GW1"):
             verify_signature(entry.model_copy(update={name: value}), ring)

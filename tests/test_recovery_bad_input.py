@@ -203,7 +203,7 @@ OFFERS: dict[str, tuple[Json, str]] = {
     "with an unknown crash": ({"crashErrorCode": "meteorite"}, "err_0.1.1"),
     "with a crash that is a number": ({"crashErrorCode": 7}, "err_0.1.1"),
     "with a position that is none": ({"sessions": [{}]}, "err_0.1.1"),
-    "with a certificate that is garbage": ({"certificate": "AAAA"}, "err_0.1.1"),
+    "with a certificate that is garbage": ({"certificate": "AAAA"}, "err_0.1.3"),
     "with a key that did not sign": ({"newIdentityPublicKey": KeyPair.lab("x", "x").public.jwk}, "err_0.1.3"),
     "with a key that is none": ({"newIdentityPublicKey": {"kty": "EC"}}, "err_0.1.1"),
 }
@@ -236,8 +236,8 @@ def certify(bench: Bench, case: str) -> tuple[str, KeyPair]:
     """A certificate that is wrong in one way, and the key to sign with."""
     world = bench.world
     owner, own, new = world.registry._owners["GW1"], world.key("GW1"), world.key("another key of GW1")
-    stranger = OwnerCA("Mallory LTD", world.key("Mallory LTD"))
-    namesake = OwnerCA(owner.owner, world.key("Mallory LTD"))
+    stranger = OwnerCA("Mallory LTD", world.key("Mallory LTD"), owner.root)
+    namesake = OwnerCA(owner.owner, world.key("Mallory LTD"), owner.root)
     made = {
         "a foreign owner": (stranger.certify("GW1", new.public, serial=2), new),
         "a foreign owner of the same name": (namesake.certify("GW1", new.public, serial=2), new),

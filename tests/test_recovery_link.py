@@ -53,7 +53,7 @@ def test_each_message_of_a_recovery_lost_or_repeated(fault: str, capsys: pytest.
                 getattr(world, fault)(name)
                 world.restart(crash.role)
                 check(world, f"{crash}, {fault} {name}")
-                count += not (world._to_lose or world._to_repeat)  # such a message was sent
+                count += not (world.carrier.to_lose or world.carrier.to_repeat)  # such a message was sent
     show(
         capsys,
         f"{count} recoveries in which a message of them was {'lost' if fault == 'lose' else 'repeated'}: all at rest",

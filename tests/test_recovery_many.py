@@ -54,7 +54,7 @@ def check_one_owner_each(world: World) -> None:
     assert world.is_at_rest
     for who in Role:
         assert not world._gateway(who).disputes
-        for each in world._known(who):
+        for each in world._known(world._sides[who]):
             assert each.is_over, each
             assert not each.parked
     for number in range(len(world.sessions)):

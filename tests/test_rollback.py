@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from protocol.faults import Tripwire
-from protocol.ledger import State
+from protocol.ledger import Order, State
 from protocol.messages.recovery import RECOVERY_NAMESPACE
 from protocol.network import World
 from protocol.objects import Json, digest
@@ -65,13 +65,13 @@ class Bomb(Tripwire):
         self._world, self._left, self._is_after, self.went_off = world, number, is_after, ""
 
     @contextmanager
-    def around(self, step: str, words: str) -> Iterator[None]:
+    def around(self, step: str, words: str, order: Order | None = None) -> Iterator[None]:
         self._left -= 1
         is_it = self._left == 0
         self.went_off = words if is_it else self.went_off
         if is_it and not self._is_after:
             self._world.wait(LONG)
-        with super().around(step, words):
+        with super().around(step, words, order):
             yield
         if is_it and self._is_after:
             self._world.wait(LONG)

@@ -16,13 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protocol.errors import Misuse
 from protocol.log import BrokenChain, Conflict, LogEntry, LogStorage, MemoryLog, StorageFailed
 from protocol.network import World
-from protocol.objects import canonical
 from protocol.steps import TABLE_1, Row
-from protocol.stores import OPEN_SESSIONS, SQLiteLog, export_lines, import_lines, read_lines, write_lines
+from protocol.stores import OPEN_SESSIONS, SQLiteLog
 from tests.conftest import check_transferred
+from tests.places import Place
 from tests.test_log import OTHER, SESSION, extend, make_chain, make_entry
 
 CHANGE = """UPDATE entry SET body =
@@ -71,16 +70,13 @@ def test_a_damaged_session_holds_up_no_other_and_is_not_told_to_the_peer(world: 
     assert not world.sender.session(damaged).parked
 
 
-def test_entries_survive_a_closed_file(tmp_path: Path) -> None:
-    path = tmp_path / "log.sqlite"
-    first = SQLiteLog(path)
+def test_entries_survive_a_closed_store(place: Place) -> None:
+    first = place.open()
     chain = make_chain(2)
     for entry in chain:
         first.writeLogEntry(entry)
     first.close()
-    second = SQLiteLog(path)
-    assert second.getLog(SESSION) == chain
-    second.close()
+    assert place.open().getLog(SESSION) == chain
 
 
 def test_an_append_is_durable_when_it_returns(tmp_path: Path) -> None:
@@ -98,9 +94,9 @@ def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
         SQLiteLog(path)
 
 
-def test_a_store_that_does_not_answer_is_no_broken_log(tmp_path: Path) -> None:
+def test_a_store_that_does_not_answer_is_no_broken_log(place: Place) -> None:
     """R42: no durable entry, no action. Whoever gets StorageFailed does not know, and must not act."""
-    log = SQLiteLog(tmp_path / "log.sqlite")
+    log = place.open()
     log.close()
     with pytest.raises(StorageFailed):
         log.writeLogEntry(make_chain(1)[0])
@@ -241,8 +237,8 @@ def test_a_gateway_goes_on_from_a_file_with_a_torn_tail(
 # ------------------------------------------------------------------ groups on the disk
 
 
-def test_nobody_else_sees_a_group_before_it_is_durable(tmp_path: Path) -> None:
-    log, reader = SQLiteLog(tmp_path / "log.sqlite"), SQLiteLog(tmp_path / "log.sqlite")
+def test_nobody_else_sees_a_group_before_it_is_durable(place: Place) -> None:
+    log, reader = place.open(), place.open()
     chain, other = make_chain(2), make_chain(1, OTHER)
     with log.group():
         for entry in (chain[0], other[0], chain[1]):
@@ -250,14 +246,11 @@ def test_nobody_else_sees_a_group_before_it_is_durable(tmp_path: Path) -> None:
         assert reader.getSessions() == []
     assert reader.getLog(SESSION) == chain
     assert reader.getLog(OTHER) == other
-    log.close()
-    reader.close()
 
 
-def test_a_crash_inside_a_group_loses_the_group_and_nothing_else(tmp_path: Path) -> None:
+def test_a_crash_inside_a_group_loses_the_group_and_nothing_else(place: Place) -> None:
     """The connection goes away inside the group, as with a process that dies."""
-    path = tmp_path / "log.sqlite"
-    log = SQLiteLog(path)
+    log = place.open()
     chain = make_chain(3)
     log.writeLogEntry(chain[0])
     with pytest.raises(SystemExit), log.group():
@@ -265,10 +258,9 @@ def test_a_crash_inside_a_group_loses_the_group_and_nothing_else(tmp_path: Path)
         log.writeLogEntry(chain[2], closes=True)
         log.close()
         raise SystemExit
-    again = SQLiteLog(path)
+    again = place.open()
     assert again.getLog(SESSION) == chain[:1]
     assert again.getOpenSessions() == [SESSION]
-    again.close()
 
 
 def test_a_group_is_one_commit(tmp_path: Path) -> None:
@@ -320,10 +312,21 @@ def perform(log: LogStorage, acts: list[Any]) -> list[object]:
     return [*answers, log.getSessions(), log.getOpenSessions(), [log.getLog(name) for name in log.getSessions()]]
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @given(acts=ACTS)
 @settings(max_examples=60, deadline=None)
-def test_whatever_is_done_to_them_both_stores_answer_alike(acts: list[Any]) -> None:
-    log = SQLiteLog(":memory:")
+def test_whatever_is_done_to_them_all_stores_answer_alike(shared: bool, acts: list[Any]) -> None:
+    log = SQLiteLog(":memory:", shared=shared)
+    assert perform(log, acts) == perform(MemoryLog(), acts)
+    log.close()
+
+
+@given(acts=ACTS)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_done_to_it_postgresql_answers_alike(in_postgres: Place, acts: list[Any]) -> None:
+    log = in_postgres.open()
+    log._execute("DELETE FROM entry")
+    log._execute("DELETE FROM session")
     assert perform(log, acts) == perform(MemoryLog(), acts)
     log.close()
 
@@ -373,114 +376,42 @@ def count_steps(log: SQLiteLog, question: Callable[[SQLiteLog], object]) -> int:
 # ------------------------------------------------------------------ a whole file, verified
 
 
-def test_a_whole_file_is_verified_session_by_session(tmp_path: Path) -> None:
-    log = SQLiteLog(tmp_path / "log.sqlite")
+def test_a_whole_store_is_verified_session_by_session(place: Place) -> None:
+    log = place.open()
     sessions = [f"00000000-0000-4000-8000-{number:012}" for number in range(4)]
     for session in sessions:
         log.updateLog(session, make_chain(3, session))
     assert [repr(each) for each in log.verify()] == ["session 00000000: 3 entries, one chain"] * 4
-    log._database.execute("DELETE FROM entry WHERE number = 2 AND session = ?", (sessions[1],))
+    log._execute("DELETE FROM entry WHERE number = 2 AND session = ?", sessions[1])
     checked = list(log.verify())
     assert [each.broken is None for each in checked] == [True, False, True, True]
     assert repr(checked[1]) == f"session 00000000: entry 2 of session {sessions[1]} is missing (expected 2, found 3)"
-    log._database.execute("DELETE FROM session WHERE id = ?", (sessions[3],))
+    log._execute("DELETE FROM session WHERE id = ?", sessions[3])
     with pytest.raises(BrokenChain, match=f"entry 1 of session {sessions[3]} is there, and the session is not"):
         list(log.verify())
-    log.close()
 
 
-# ------------------------------------------------------------------ lines
+DAMAGES = [
+    ("UPDATE entry SET body = ? WHERE number = 2", "entry 3 of session .* does not follow the entry before it"),
+    ("UPDATE entry SET body = ? WHERE number = 3", "entry 3 of session .*, the last, was changed"),
+    ("DELETE FROM entry WHERE number = 2 AND body <> ?", "entry 2 of session .* is missing"),
+    ("DELETE FROM entry WHERE number = 3 AND body <> ?", "the last entries of session .* are gone"),
+    ("DELETE FROM entry WHERE body <> ?", "the last entries of session .* are gone"),
+    ("UPDATE entry SET body = substr(body, 2) WHERE number = 2 AND body <> ?", "entry 2 of session .* cannot be read"),
+    ("DELETE FROM session WHERE last_hash <> CAST(? AS TEXT)", "the last entries of session .* are gone"),
+]
 
 
-def test_a_log_goes_into_lines_and_comes_back(world: World, tmp_path: Path) -> None:
-    world.start()
-    world.run()
-    world.start("00000000-0000-4000-8000-00000000000a")
-    world.run(until="2.2", of=world.sessions[1])
-    world.start("00000000-0000-4000-8000-00000000000b")
-    world.run(until="2.2", of=world.sessions[2])
-    world.abort("sender", "enough is shown", world.sessions[2])
-    log = SQLiteLog(world.directory / "GW1.sqlite")
-    path = tmp_path / "GW1.jsonl"
-    count = export_lines(log, path)
-    assert count == sum(log.getLogLength(session) for session in world.sessions)
-    found = read_lines(path)
-    assert repr(found) == f"{count} entries of 3 sessions"
-    for other in (SQLiteLog(tmp_path / "copy.sqlite"), MemoryLog()):
-        import_lines(other, path)
-        assert [other.getLog(session) for session in world.sessions] == [log.getLog(each) for each in world.sessions]
-        assert other.getOpenSessions() == log.getOpenSessions() == world.sessions[1:2], "one is complete, one was ended"
-        assert import_lines(other, path).length == count, "once more changes nothing"
-        assert other.getLogLength(world.sessions[0]) == 17
-    log.close()
-
-
-@given(cut=st.integers(0, 3000), flip=st.booleans())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_lines_torn_anywhere_lose_the_last_one_at_most(cut: int, flip: bool, tmp_path: Path) -> None:
-    chain = make_chain(4)
-    path = tmp_path / "log.jsonl"
-    write_lines(chain, path)
-    whole = path.read_bytes()
-    last = whole.rindex(b"\n", 0, -1) + 1
-    place = last + cut % (len(whole) - last)
-    path.write_bytes(whole[:place] + (b"\0" * (len(whole) - place) if flip else b""))
-    found = read_lines(path)
-    assert found.sessions[SESSION] == chain[:3]
-    assert (found.torn is None) == (place == last and not flip)
-    assert not found.torn or found.torn.startswith("line 4: ")
-
-
-def test_a_last_line_with_an_end_and_no_sense_is_torn_too(tmp_path: Path) -> None:
-    """Blocks of a file reach the disk in any order: the end may be there and the middle not."""
-    path = tmp_path / "log.jsonl"
+@pytest.mark.parametrize(("statement", "words"), DAMAGES)
+def test_a_store_that_somebody_changed_is_refused_by_name(statement: str, words: str, place: Place) -> None:
+    log = place.open()
     chain = make_chain(3)
-    write_lines(chain, path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-300] + b"\0" * 299 + b"\n")
-    found = read_lines(path)
-    assert found.sessions[SESSION] == chain[:2]
-    assert "dropped line 3: the payload is not JSON" in repr(found)
-
-
-def test_any_other_line_that_cannot_be_read_is_refused_with_its_number(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
-    chain = make_chain(3)
-    lines = [entry.canonical_bytes + b"\n" for entry in chain]
-    path.write_bytes(lines[0] + b"{\n" + lines[2])
-    with pytest.raises(BrokenChain, match="line 2 cannot be read"):
-        read_lines(path)
-    path.write_bytes(lines[0] + lines[1].replace(b'"2.1"', b'"2.3"') + lines[2])
-    with pytest.raises(BrokenChain, match=r"entry 3 .* does not follow"):
-        read_lines(path)
-    path.write_bytes(lines[0] + lines[1].replace(b'"step"', b'"stop"') + lines[2])
-    with pytest.raises(BrokenChain, match=r"line 2 cannot be read: log entry: (step|stop)"):
-        read_lines(path)
-    path.write_bytes(lines[0] + canonical(chain[1].as_json() | {"resourceUrl": None}) + b"\n" + lines[2])
-    with pytest.raises(BrokenChain, match="line 2 cannot be read: not the canonical form"):
-        read_lines(path)
-    path.write_bytes(lines[1])
-    with pytest.raises(BrokenChain, match=r"entry 1 of session .* is missing"):
-        read_lines(path)
-
-
-def test_a_line_that_is_there_twice_counts_once(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
-    chain = make_chain(3)
-    write_lines([chain[0], chain[1], chain[1], chain[2], chain[2]], path)
-    assert read_lines(path).sessions[SESSION] == chain
-
-
-def test_lines_are_imported_for_all_sessions_or_for_none(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
-    write_lines([*make_chain(2, OTHER), *make_chain(2, step="3.4")], path)
-    log = MemoryLog()
-    log.writeLogEntry(make_chain(1)[0])
-    with pytest.raises(Exception, match="the logs part at entry 1"):
-        import_lines(log, path)
-    assert log.getSessions() == [SESSION]
-    with pytest.raises(Misuse):
-        log.getLogEntry(SESSION, 2)
+    log.updateLog(SESSION, chain)
+    number = 3 if "number = 3" in statement else 2
+    changed = chain[number - 1].model_copy(update={"timestamp": "2024-10-03T12:02:09Z"})
+    log._execute(statement, "" if "session WHERE" in statement else changed.canonical_bytes)
+    with pytest.raises(BrokenChain, match=words):
+        log.getLog(SESSION)
 
 
 def test_a_group_in_which_the_store_failed_is_lost_whole_whoever_caught_it(tmp_path: Path) -> None:

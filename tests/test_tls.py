@@ -11,26 +11,28 @@ import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 
-from protocol.certificates import VALID_UNTIL, BadCertificate, Certificate, CertifiedKeys, OwnerCA
+from protocol.certificates import VALID_UNTIL, BadCertificate, Certificate, OwnerCA, RootCA, Validity
 from protocol.errors import Misuse, Refused
 from protocol.network import START
+from protocol.peers import CertifiedKeys
 from protocol.signing import KeyPair
 from protocol.tls import Connection, Endpoint, HandshakeRefused
 
 DAY = timedelta(days=1)
+ROOT = RootCA("Root", KeyPair.lab("root", "test"))
 OWNERS = {
-    "GW1": OwnerCA("Owner LTD", KeyPair.lab("owner", "test")),
-    "GW2": OwnerCA("Other LTD", KeyPair.lab("other", "test")),
+    "GW1": OwnerCA("Owner LTD", KeyPair.lab("owner", "test"), ROOT),
+    "GW2": OwnerCA("Other LTD", KeyPair.lab("other", "test"), ROOT),
 }
 KEYS = {name: KeyPair.lab(name, "test") for name in ("GW1", "GW2", "GW3", "intruder")}
 PEER_OF = {"GW1": "GW2", "GW2": "GW1"}
 
 
-def certify(name: str, serial: int = 1, key: str = "", **validity: datetime) -> Certificate:
+def certify(name: str, serial: int = 1, key: str = "", **validity: Unpack[Validity]) -> Certificate:
     return OWNERS[name].certify(name, KEYS[key or name].public, serial=serial, **validity)
 
 
@@ -47,8 +49,9 @@ class Place:
         }
         self.tls = {name: self.make(name) for name in OWNERS}
 
-    def make(self, name: str, key: str = "", kind: type[Endpoint] = Endpoint) -> Endpoint:
-        return kind(KEYS[key or name], self.shown[name], OWNERS.values(), self.peers[name])
+    def make(self, name: str, key: str = "", kind: type[Endpoint] = Endpoint, by: OwnerCA | None = None) -> Endpoint:
+        owners = [by] if by is not None else OWNERS.values()
+        return kind(KEYS[key or name], self.shown[name], owners, self.peers[name])
 
     def restart(self, name: str) -> None:
         self.tls[name] = self.make(name)
@@ -193,21 +196,35 @@ def test_tls_1_2_is_refused(who: str, place: Place) -> None:
 
 
 @pytest.mark.parametrize("who", OWNERS)
-def test_a_certificate_of_an_unknown_owner_is_refused_by_openssl(who: str, place: Place) -> None:
-    nobody = OwnerCA("Nobody LTD", KeyPair.lab("nobody", "test"))
-    place.shown[who] = nobody.certify(who, KEYS[who].public)
-    place.restart(who)
+def test_a_certificate_under_an_unknown_root_is_refused_by_openssl(who: str, place: Place) -> None:
+    """Even if the whole chain has the right names."""
+    forger = OwnerCA(OWNERS[who].owner, OWNERS[who].key, RootCA("Root", KeyPair.lab("no root", "test")))
+    place.shown[who] = forger.certify(who, KEYS[who].public)
+    place.tls[who] = place.make(who, by=forger)
     open_refused(place, PEER_OF[who], "unable to get local issuer certificate")
 
 
 @pytest.mark.parametrize("who", OWNERS)
+def test_a_certificate_without_its_parent_is_refused_by_openssl(who: str, place: Place) -> None:
+    """Both ends have the root and no owner: the chain has to be shown."""
+    place.tls[who] = place.make(who, by=OWNERS[PEER_OF[who]])
+    open_refused(place, PEER_OF[who], "unable to get local issuer certificate")
+
+
+@pytest.mark.parametrize("who", OWNERS)
+def test_a_certificate_by_another_owner_under_the_same_root_is_refused_by_us(who: str, place: Place) -> None:
+    nobody = OwnerCA("Nobody LTD", KeyPair.lab("nobody", "test"), ROOT)
+    place.shown[who] = nobody.certify(who, KEYS[who].public, serial=2)
+    place.tls[who] = place.make(who, by=nobody)
+    open_refused(place, PEER_OF[who], f"the certificate of {who} names another owner")
+
+
+@pytest.mark.parametrize("who", OWNERS)
 def test_a_certificate_by_somebody_who_calls_himself_the_owner_is_refused(who: str, place: Place) -> None:
-    forger = OwnerCA(OWNERS[who].owner, KeyPair.lab("forger", "test"))
+    forger = OwnerCA(OWNERS[who].owner, KeyPair.lab("forger", "test"), ROOT)
     place.shown[who] = forger.certify(who, KEYS[who].public, serial=2)
-    place.restart(who)
-    with pytest.raises(HandshakeRefused) as refused:
-        place.open()
-    assert (refused.value.by, refused.value.code) == (PEER_OF[who], "badCertificate")
+    place.tls[who] = place.make(who, by=forger)
+    open_refused(place, PEER_OF[who], f"was not signed by {OWNERS[who].owner}")
 
 
 @pytest.mark.parametrize("who", OWNERS)
@@ -325,9 +342,10 @@ def test_a_refusal_of_somebody_else_does_not_cost_the_saved_session(by_whom: str
     """Otherwise anybody could make two gateways forget."""
     place.open()
     good = place.tls["GW1"]
-    owner = OWNERS["GW1"] if by_whom == "us" else OwnerCA("Nobody LTD", KEYS["intruder"])
+    root = ROOT if by_whom == "us" else RootCA("Root", KEYS["intruder"])
+    owner = OwnerCA("Owner LTD", OWNERS["GW1"].key, root)
     place.shown["GW1"] = owner.certify("GW3", KEYS["intruder"].public)
-    intruder = place.tls["GW1"] = place.make("GW1", key="intruder")
+    intruder = place.tls["GW1"] = place.make("GW1", key="intruder", by=owner)
     intruder.gateway_id = "GW1"
     open_refused(place, "GW2", "another gateway" if by_whom == "us" else "issuer")
     place.tls["GW1"] = good
@@ -339,14 +357,16 @@ def test_a_refusal_of_somebody_else_does_not_cost_the_saved_session(by_whom: str
 
 
 def test_a_lab_key_guards_no_real_connection(place: Place) -> None:
-    """Neither of the gateway nor of an owner: whoever can compute that one makes certificates as he likes."""
-    real, owner = KeyPair.generate("GW1"), OwnerCA("Owner LTD", KeyPair.generate("owner"))
+    """Of the gateway, an owner or a root: whoever can compute one of the last two makes certificates as he likes."""
+    real, root = KeyPair.generate("GW1"), RootCA("Root", KeyPair.generate("root"))
+    owner = OwnerCA("Owner LTD", KeyPair.generate("owner"), root)
+    lab_owner, lab_root = OwnerCA("Owner LTD", KEYS["GW1"], root), OwnerCA("Owner LTD", owner.key, ROOT)
 
     def make(key: KeyPair, by: OwnerCA) -> Endpoint:
         peers = CertifiedKeys([], [by], lambda: START)
         return Endpoint(key, by.certify("GW1", key.public), [by], peers, is_for_sockets=True)
 
-    for key, by in ((KEYS["GW1"], owner), (real, OWNERS["GW1"])):
+    for key, by in ((KEYS["GW1"], owner), (real, lab_owner), (real, lab_root)):
         with pytest.raises(Misuse, match="must not be used on a real connection"):
             make(key, by)
     assert make(real, owner).gateway_id == "GW1"

@@ -72,7 +72,7 @@ def test_no_network_acts_on_an_entry_that_is_not_durable(world: World, monkeypat
         log = world._side(order.gateway).log
         assert log is not None
         log.verify_durable(order.sessionId)
-        reader = SQLiteLog(log.path)  # and another connection sees the intent: it is committed
+        reader = SQLiteLog(world._side(order.gateway).path)  # and another connection sees the intent: it is committed
         last = reader.getLastEntry(order.sessionId)
         reader.close()
         assert last is not None
@@ -97,7 +97,7 @@ def test_many_sessions_take_as_many_commits_as_one(monkeypatch: pytest.MonkeyPat
         log = world._side("recipient").log
         assert log is not None
         statements: list[str] = []
-        log._database.set_trace_callback(statements.append)
+        log.store._database.set_trace_callback(statements.append)
         exchange(world)
         commits[sessions] = statements.count("COMMIT")
         written = sum(statement.startswith("INSERT INTO entry") for statement in statements)

@@ -34,12 +34,12 @@ from unittest.mock import patch
 
 from tqdm import tqdm
 
-from protocol.certificates import CertifiedKeys
 from protocol.log import LogEntry
 from protocol.losses import lose_log, lose_tail
 from protocol.messages.recovery import CrashErrorCode, is_recovery, parse_recovery
 from protocol.network import START
 from protocol.objects import Json, canonical, digest
+from protocol.peers import CertifiedKeys
 from protocol.signing import KeyPair, KeyRing, Signed, read_payload
 from protocol.stores import SQLiteLog
 from protocol.tls import Connection, Endpoint

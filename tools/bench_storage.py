@@ -6,6 +6,8 @@
 
 Appends: the same chained entries, as big as those of a transfer, into each store. "grouped" appends one
 entry each of 8 or 64 sessions and commits them together. Every number is the median of several runs.
+PostgreSQL, where a server is installed, is a private one over a Unix socket; beside it stands what it allows:
+the same bytes, one INSERT and COMMIT each, nothing compared, in turns with the log.
 
 Restart: 100 open sessions among ever more entries of closed ones; what is measured is what a gateway
 does first after a crash: open the file, find the open sessions, read and verify their logs. The big
@@ -32,7 +34,9 @@ from tqdm import tqdm
 
 from protocol.log import LogEntry, LogStorage, MemoryLog, Operation, compose_entry, compute_genesis
 from protocol.objects import Json, digest
+from protocol.postgres import PostgresLog
 from protocol.stores import SQLiteLog
+from tests.postgres import find_programs, run_server
 
 OPEN_SESSIONS = 100
 ENTRIES_PER_SESSION = 17  # of one gateway in one transfer
@@ -75,10 +79,10 @@ def make_fields(session: str) -> Json:
     }
 
 
-def make_chain(session: str, length: int) -> list[LogEntry]:
+def make_chain(session: str, length: int, **others: object) -> list[LogEntry]:
     chain: list[LogEntry] = []
     for _ in range(length):
-        entry = compose_entry(chain[-1] if chain else None, make_fields(session))
+        entry = compose_entry(chain[-1] if chain else None, make_fields(session) | others)
         assert entry.canonical_bytes
         chain.append(entry)
     return chain
@@ -118,6 +122,31 @@ def append_all(log: LogStorage, rows: list[LogEntry], size: int) -> float:
             for entry in rows[start : start + size]:
                 log.writeLogEntry(entry)
     return time.perf_counter() - started
+
+
+def measure_postgres(sessions: int = 64, length: int = ENTRIES_PER_SESSION, runs: int = 5) -> list[Appends]:
+    """The log, and one bare INSERT for each entry, in turns on one server. Nothing where none is installed."""
+    if find_programs() is None:
+        return []
+    import psycopg
+
+    rows = [entry for number in range(sessions) for entry in make_chain(session_id(number), length, epoch=1)]
+    seconds: dict[str, list[float]] = {"PostgreSQL, one by one": [], "PostgreSQL, bare": []}
+    with run_server() as server, psycopg.connect(server.conninfo, autocommit=True) as bare:
+        for _ in tqdm(range(runs), desc="PostgreSQL", leave=False, disable=None):
+            log = PostgresLog(server.conninfo, "bench")
+            log.claim("GW1", 3600)  # the first claim: epoch 1
+            seconds["PostgreSQL, one by one"].append(append_all(log, rows, 1))
+            log.drop()
+            bare.execute("CREATE TABLE bare (session text, number bigint, body bytea, PRIMARY KEY (session, number))")
+            started = time.perf_counter()
+            for entry in rows:
+                values = (entry.sessionId, entry.sequenceNumber, entry.canonical_bytes)
+                bare.execute("INSERT INTO bare VALUES (%s, %s, %s)", values, binary=True)
+            seconds["PostgreSQL, bare"].append(time.perf_counter() - started)
+            bare.execute("DROP TABLE bare")
+    medians = {name: statistics.median(values) / len(rows) for name, values in seconds.items()}
+    return [Appends(name, 1 / median, median * 1e6) for name, median in medians.items()]
 
 
 # ------------------------------------------------------------------ restart
@@ -212,6 +241,17 @@ def print_appends(results: list[Appends]) -> None:
         print(f"{row.store:<22} {row.per_second:>12,.0f} {row.microseconds:>7.1f} us {ratio:>6.1f}x")
 
 
+def print_postgres(results: list[Appends]) -> None:
+    if not results:
+        print("PostgreSQL             no server program is installed: not measured")
+        return
+    log, bare = results
+    ratio = (
+        f"{log.microseconds / bare.microseconds:.1f} times the {bare.microseconds:.1f} us of a bare INSERT and COMMIT"
+    )
+    print(f"{log.store:<22} {log.per_second:>12,.0f} {log.microseconds:>7.1f} us   {ratio}")
+
+
 def print_restarts(results: list[Restart]) -> None:
     print(
         f"\nRestart with {OPEN_SESSIONS} open sessions: the file opened, they are found, their logs read and verified\n"
@@ -233,6 +273,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}\n")
     if options.only != "restart":
         print_appends(measure_appends(runs=options.runs))
+        print_postgres(measure_postgres(runs=options.runs))
     if options.only != "appends":
         with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
             print_restarts([measure_restart(entries, Path(folder), options.runs) for entries in options.entries])

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from protocol.certificates import CertifiedKeys, OwnerCA
+from protocol.certificates import OwnerCA, RootCA
 from protocol.example import make_proposal
 from protocol.gateway import Gateway
 from protocol.ledger import Ledger
@@ -33,6 +33,7 @@ from protocol.messages.satp import parse_message
 from protocol.negotiation import Identity
 from protocol.network import START, World
 from protocol.objects import Json, canonical, digest
+from protocol.peers import CertifiedKeys
 from protocol.signing import KeyPair, KeyRing, read_payload
 from protocol.stores import SQLiteLog
 
@@ -40,7 +41,7 @@ STORES: dict[str, Callable[[Path], LogStorage]] = {"memory": lambda path: Memory
 FLUSHES_TOGETHER = 18  # places where both gateways wait for their disks in one transfer, however many share them
 NETWORKS = {"GW1": "1", "GW2": "43114"}
 KEYS = {name: KeyPair.lab(name, "bench") for name in ("GW1", "GW2", "network 1", "network 43114")}
-OWNER = OwnerCA("bench", KeyPair.lab("owner", "bench"))
+OWNER = OwnerCA("bench", KeyPair.lab("owner", "bench"), RootCA("bench", KeyPair.lab("root", "bench")))
 CERTIFICATES = {name: OWNER.certify(name, KEYS[name].public) for name in NETWORKS}
 
 

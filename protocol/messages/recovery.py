@@ -30,6 +30,7 @@ from protocol.objects import Json
 
 RECOVERY_NAMESPACE = "urn:ietf:SATP-2pc:msgtype:"
 MOST_SESSIONS = 10_000  # in one offer or answer: an answer about so many takes 4.1 MB
+MOST_TAKEOVERS = 64  # in one offer or answer: a line of certificates of 0.6 kB each
 MOST_EVIDENCE = 64  # signed messages and receipts in one dispute: two whole chains, and all receipts, are 40
 OURS = Field(json_schema_extra={"ours": True})
 
@@ -39,13 +40,15 @@ LedgerWord = Literal["untouched", "held", "final", "undone"]
 Verdict = Literal["continue", "complete", "back out", "unknown", "dispute"]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Jws = Annotated[str, Field(pattern=r"^[\w-]+\.[\w-]+\.[\w-]+$")]
+Thumbprint = Annotated[str, Field(pattern=r"^[\w-]{43}$")]  # RFC 7638, SHA-256
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+=*$")]
 
 
 class Position(_Model):
     """Where a session stands at one gateway: "a list of transactions and phases" (the thread), and RECOVER's fields.
 
-    `messages` and `headHash` name the shared chain, `log` and `ledger` are this gateway's words of TABLE 2.
+    `messages` and `headHash` name the shared chain, `log` and `ledger` are this gateway's words of TABLE 2. `peerKey`
+    (RFC 7638) is the key under which it believes the other one in this session, if that is not the claim's any more.
     """
 
     sessionId: Uuid
@@ -57,6 +60,7 @@ class Position(_Model):
     headHash: Annotated[Sha256 | None, OURS] = None
     log: Annotated[LogWord, OURS]
     ledger: Annotated[LedgerWord, OURS]
+    peerKey: Annotated[Thumbprint | None, OURS] = None
 
 
 class Answer(Position):
@@ -65,6 +69,13 @@ class Answer(Position):
     verdict: Verdict
     continueWith: Text | None = None
     decidedBy: Annotated[str, Field(pattern=r"^[A-Z]$"), OURS]
+
+
+class Takeover(_Model):
+    """A backup that acted for the gateway before the one that speaks: its certificate (DER, base64), and since when."""
+
+    certificate: Base64
+    epoch: Annotated[Count, Field(ge=1)]
 
 
 class _Recovery(_Model):
@@ -78,7 +89,7 @@ class TransferResume(_Recovery):
     whose id sorts after `after` and not after `upTo`, which are there if one message has no room for all: they are
     compared page by page, in the order of their ids. `restartFrom` answers "would the gateway pick up from the last
     message before crash, or does it start from the beginning of the Phase?". `certificate` (DER, base64) comes with a
-    new key.
+    new key; if that is a backup's, `takeovers` are those of the backups before it.
     """
 
     messageType: Literal["urn:ietf:SATP-2pc:msgtype:transfer-resume-msg"]
@@ -92,6 +103,7 @@ class TransferResume(_Recovery):
     isBackup: bool
     newIdentityPublicKey: Jwk | None = None
     certificate: Annotated[Base64 | None, OURS] = None
+    takeovers: Annotated[list[Takeover] | None, Field(max_length=MOST_TAKEOVERS), OURS] = None
     restartFrom: Annotated[Literal["last-message", "stage"], OURS]
     nonce: Annotated[Text, OURS]
     incarnation: Annotated[Count, OURS]
@@ -104,7 +116,8 @@ class TransferContinue(_Recovery):
 
     `notNamed` are the sessions with that gateway which the offer did not name, and the answerer has. Where both have
     more than there is room for, `upTo` is the last id that was answered. `certificate` (DER, base64) is there if the
-    answerer's first key was replaced: a gateway that comes back may not know it.
+    answerer's first key was replaced, with the `epoch` of its takeover if it is a backup, and the `takeovers` before
+    that one: a gateway that comes back may not know them.
     """
 
     messageType: Literal["urn:ietf:SATP-2pc:msgtype:transfer-continue-msg"]
@@ -113,6 +126,8 @@ class TransferContinue(_Recovery):
     notNamed: Annotated[list[Answer], OURS]
     tlsResume: bool
     certificate: Annotated[Base64 | None, OURS] = None
+    takeovers: Annotated[list[Takeover] | None, Field(max_length=MOST_TAKEOVERS), OURS] = None
+    epoch: Annotated[Count | None, OURS] = None
     nonce: Annotated[Text, OURS]
     highestIncarnation: Annotated[Count, OURS]
     upTo: Annotated[Uuid | None, OURS] = None
@@ -129,7 +144,8 @@ class Recover(_OfSession):
     """RECOVER. `position` is ours and so are the link to the Transfer-Continue before it, and `receipts`.
 
     A peer that speaks the draft alone begins with this message, without what is ours. `receipts` are the words of the
-    sender's network about this session; with both logs lost they are all that is left.
+    sender's network about this session; with both logs lost they are all that is left. With `certificate`, and the
+    `epoch` of the takeover if it is a backup's, it is the succession that this session gets (R40).
     """
 
     messageType: Literal["urn:ietf:SATP-2pc:msgtype:recover-msg"]
@@ -140,17 +156,24 @@ class Recover(_OfSession):
     lastEntryTimestamp: Time
     position: Annotated[Position | None, OURS] = None
     certificate: Annotated[Base64 | None, OURS] = None
+    epoch: Annotated[Count | None, OURS] = None
     receipts: Annotated[list[Jws] | None, OURS] = None
     hashPrevMessage: Annotated[Sha256 | None, OURS] = None
 
 
 class RecoverUpdate(_OfSession):
-    """RECOVER-UPDATE: the shared messages that the recovered gateway lacks, and where the answerer stands."""
+    """RECOVER-UPDATE: the shared messages that the recovered gateway lacks, and where the answerer stands.
+
+    With `certificate` it tells of a succession, as RECOVER does: the recovered gateway may have forgotten that one.
+    """
 
     messageType: Literal["urn:ietf:SATP-2pc:msgtype:recover-update-msg"]
     hashRecoverMessage: Sha256
     recoveredLogs: list[Jws]
     position: Annotated[Position, OURS]
+    newIdentityPublicKey: Annotated[Jwk | None, OURS] = None
+    certificate: Annotated[Base64 | None, OURS] = None
+    epoch: Annotated[Count | None, OURS] = None
     receipts: Annotated[list[Jws] | None, OURS] = None
 
 

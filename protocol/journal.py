@@ -311,7 +311,8 @@ class Journal:
         """The secret of a hash lock, hexadecimal: from the log once it is there, else computed from the signing key.
 
         A deterministic signature is known to the holder of the key alone, so the secret needs no dice, and is found
-        again even if the log is lost. If log and key are lost, so is the secret: such a lock can only expire.
+        again even if the log is lost. If log and key are lost, so is the secret: such a lock can only expire. A backup
+        has another key: it has the secret from the log, where it stands before the lock is made.
         """
         computed = {"preimage of the lock of": session.id}
         return session.preimage or digest(self.identity.key.sign(computed).encode())

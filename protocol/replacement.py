@@ -14,7 +14,7 @@ Every node's certificate lists the keys of all others, so each may follow each. 
 happen by themselves; `take_over` is the same by hand, and refused while the lease runs.
 
 The shared store is one SQLite file, for processes on one machine. If the environment variable SHARED_LOG names a
-PostgreSQL server (postgresql://user@host/database), it is that, and nothing else is different.
+PostgreSQL server (postgresql://user@host/database), it is that; a World leaves nothing there. All else is the same.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ LABELS = st.sampled_from([*(row.number for row in TABLE_1 if not row.is_action),
 STARTS = st.sampled_from(["last-message", "stage"])
 MOST_SESSIONS = 3
 ALLOWED = ("the session is over", "the asset is burned", "commit-ready may have been sent", "knows no session")
-SCHEDULES = int(os.environ.get("SCHEDULES", "500")) // 4
+SCHEDULES = int(os.environ.get("SCHEDULES", "500")) // 20
 SEED = int(os.environ.get("SEED", random.randrange(10**9)))
 ENDS_CONNECTIONS = (Accepted, Crashed, FencedOff, Forgotten, HandedOver, Restarted, TookOver)
 

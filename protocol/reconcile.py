@@ -79,7 +79,7 @@ class Reconciliation:
         """After a crash: ask the own ledger about what may have been begun, then offer all that is open."""
         offers = self.offers
         offers.crash, offers.start = crash, start
-        offers.incarnation = self.journal.count_restart(crash, offers.successions.note_own(crash))
+        offers.incarnation = self.journal.count_restart(crash, offers.successions.note_own())
         offers.successions.accept_known()
         sessions = [*self.journal.find_open(), *self.exchange.salvage.find_all()]
         with self.journal.together(len(sessions)):

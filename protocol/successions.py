@@ -72,15 +72,12 @@ class Successions:
         """Whether this gateway acts because of a takeover."""
         return bool(self.takeovers)
 
-    def note_own(self, crash: str) -> Json:
-        """At a restart: what is to be logged if this gateway has taken over from another since the last one.
-
-        A log that was lost does not tell that it has; the crash error code does.
-        """
+    def note_own(self) -> Json:
+        """At a restart: what is to be logged if this gateway has taken over from another since the last one."""
         entries = self.journal.read_chronicle()[1]
         self.takeovers = [Succession.from_json(each) for each in _list(entries, "takeover")]
         own, epoch = self.certificate, self.journal.epoch
-        is_first = not self.takeovers and self.journal.identity.backup_id is None and crash != "replaced"
+        is_first = not self.takeovers and self.journal.identity.backup_id is None
         if own is None or not epoch or is_first or (self.takeovers and self.takeovers[-1].certificate == own):
             return {}
         self.takeovers.append(Succession(self.journal.identity.gateway_id, own, epoch))

@@ -184,11 +184,11 @@ def test_an_operator_raises_the_epoch_of_a_store_that_was_lost() -> None:
         world = PrimaryBackup("sender", seed="regression", tls=False)
         world.start()
         world.run("2.2")
-        for _ in range(5):
+        for _ in range(4):
             change_places(world)
         world.crash("sender")
         world.forget("sender")
-        world.take_over("GW1", epoch=raised)
+        world.take_over("GW1-B", epoch=raised)
         world.run()
         lost[raised] = (world.is_at_rest, world.lease("GW1"))
         if raised:

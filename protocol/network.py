@@ -33,7 +33,7 @@ from typing import Unpack
 from protocol.certificates import Validity
 from protocol.errors import Misuse
 from protocol.example import CLAIM, make_proposal
-from protocol.faults import CrashPoint
+from protocol.faults import CrashPoint, Store
 from protocol.gateway import Gateway
 from protocol.ledger import Ledger, Receipt
 from protocol.link import Side, find_label
@@ -306,7 +306,7 @@ class World(Processes):
 
     def log(self, who: str, session_id: str | None = None) -> list[LogEntry]:
         """The entries in a gateway's file, also while it is down; of the first session unless another is named."""
-        with closing(SQLiteLog(self._side(who).path)) as store:
+        with closing(self._read_store(self._side(who))) as store:
             return store.getLog(session_id or self.sessions[0]) if self.sessions else []
 
     def history(self, who: str, session_id: str | None = None) -> History:
@@ -339,6 +339,10 @@ class World(Processes):
         if number < 1:
             raise Misuse("durable acts are counted from 1")
         return CrashPoint(number, after is not None, at)
+
+    def _read_store(self, side: Side) -> Store:
+        """A gateway's log store, to be looked into by whoever runs the World."""
+        return SQLiteLog(side.path)
 
     def _find_file(self, side: Side) -> Path:
         """Where a gateway's log is, for what can happen to a disk."""

@@ -141,12 +141,6 @@ class CertifiedKeys(KeyRing):
         self._make_latest(certificate, self._speaks_for[certificate.gateway_id])
         return True
 
-    def verify_successor(self, certificate: Certificate) -> None:
-        """BadCertificate unless `adopt` would take it, and it is valid now. Nothing is adopted."""
-        self._is_successor(certificate)
-        self._refuse_revoked(certificate)
-        self._refuse_invalid(certificate)
-
     def revoke(self, certificate: Certificate | int, gateway_id: str) -> None:
         """The owner took a certificate back, or a serial number of a gateway: it neither signs nor connects now."""
         serial = certificate if isinstance(certificate, int) else certificate.serial

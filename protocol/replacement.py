@@ -33,13 +33,13 @@ from protocol.faults import IsPaused, Store
 from protocol.lease import LEASE_S, Fenced, Heartbeat, Lease
 from protocol.ledger import Ledger
 from protocol.link import OFFER, Side, read_label
-from protocol.log import Conflict, LogEntry, StorageFailed
+from protocol.log import Conflict, StorageFailed
 from protocol.negotiation import Identity
 from protocol.network import World
 from protocol.offers import Outgoing
 from protocol.postgres import PostgresLog
 from protocol.rules import Rules
-from protocol.signing import KeyPair
+from protocol.signing import KeyPair, PublicKey
 from protocol.steps import Role
 from protocol.stores import SQLiteLog
 from protocol.trace import FencedOff, Forgotten, HandedOver, Healed, Partitioned, Restarted, StandsBy, TookOver
@@ -107,14 +107,19 @@ class PrimaryBackup(World):
         if side.role not in self._backed:
             super()._publish(side)
             return
-        nodes = self._list_nodes(side.role)
-        for node in nodes:
-            others = [other.identity.key.public for other in nodes if other is not node]
+        for node in self._list_nodes(side.role):
             if node is side:
-                self.registry.publish(node.name, node.identity.key.public, backups=others)
+                self.registry.publish(node.name, node.identity.key.public, backups=self._list_other_keys(node))
             else:
-                key = node.identity.key.public
-                node.successor = self.registry.certify(node.name, key, backups=others, owner_of=side.id)
+                node.successor = self._certify(node, serial=1)
+
+    def _list_other_keys(self, node: Node) -> list[PublicKey]:
+        """Those of all that may take over from a node."""
+        return [other.identity.key.public for other in self._list_nodes(node.role) if other is not node]
+
+    def _certify(self, node: Node, serial: int) -> Certificate:
+        key, backups = node.identity.key.public, self._list_other_keys(node)
+        return self.registry.certify(node.name, key, serial, backups=backups, owner_of=node.id)
 
     def give_certificate(self, who: str, certificate: Certificate, key: KeyPair | None = None) -> None:
         """A node that stands by gets another certificate, whoever issued it, and another key if it is for that."""
@@ -133,14 +138,11 @@ class PrimaryBackup(World):
             return
         key = self.key(f"{side.name} key {self.registry.find(side).serial + 1}")
         side.replace_key(key)
-        nodes = self._list_nodes(side.role)
-        for node in nodes:
+        for node in self._list_nodes(side.role):
             if node is not side:
                 node.identity = replace(node.identity, former=(*node.identity.former, key.public))
             if node.gateway is None:
-                others = [other.identity.key.public for other in nodes if other is not node]
-                own, serial = node.identity.key.public, self.registry.find(node).serial + 1
-                node.successor = self.registry.certify(node.name, own, serial, backups=others, owner_of=node.id)
+                node.successor = self._certify(node, self.registry.find(node).serial + 1)
         self.trace.add(Forgotten(self.now, side.name, "its key"))
 
     def _list_nodes(self, role: Role) -> list[Node]:
@@ -227,14 +229,15 @@ class PrimaryBackup(World):
         side.heartbeat = heartbeat
         return store  # type: ignore[no-any-return]
 
-    def log(self, who: str, session_id: str | None = None) -> list[LogEntry]:
-        """As in World; the nodes of a gateway have one log."""
-        node = self._side(who)
-        if not isinstance(node, Node):
-            return super().log(who, session_id)
+    def _read_store(self, side: Side) -> Store:
+        """The nodes of a gateway have one store."""
+        store: Store = self._connect(side) if isinstance(side, Node) else super()._read_store(side)
+        return store
+
+    def _is_lease_over(self, node: Node) -> bool:
+        """What a node that does not hold it sees."""
         with closing(self._connect(node)) as store:
-            found: list[LogEntry] = store.getLog(session_id or self.sessions[0]) if self.sessions else []
-            return found
+            return Heartbeat(store, node.name).is_over()
 
     # ------------------------------------------------------------------ taking over
 
@@ -286,7 +289,7 @@ class PrimaryBackup(World):
         self.trace.add(Restarted(self.now, side.name))
         self.trace.add(StandsBy(self.now, side.name))
         side.is_standby = True
-        if lease.is_over(self.clock.read()):
+        if self._is_lease_over(side):
             self.take_over(side.name)
 
     def _fence(self, node: Node, fenced: Fenced) -> None:
@@ -355,8 +358,7 @@ class PrimaryBackup(World):
         for role in self._backed:
             waiting = [node for node in self._list_nodes(role) if node.is_standby and not node.wire.is_cut_off]
             for node in sorted(waiting, key=lambda each: each is self._sides[role]):
-                lease = self.lease(node.name)
-                if node.is_standby and (lease is None or lease.is_over(self.clock.read())):
+                if node.is_standby and self._is_lease_over(node):
                     self.take_over(node.name)
 
     def _compute_patience(self) -> int:

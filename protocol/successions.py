@@ -108,14 +108,14 @@ class Successions:
     def try_out(self, signer: str, message: wire.RecoveryMessage) -> CertifiedKeys:
         """The keys of peers as they would be if this message were believed. Raises BadCertificate."""
         trial = self.peers.copy()
-        line = _read_line(signer, message.model_dump())
+        line = _read_line(signer, message)
         for each in line:
             _adopt(trial, each, is_past=each is not line[-1])
         return trial
 
     def accept(self, signer: str, message: wire.RecoveryMessage) -> None:
         """A peer has shown another certificate. BadCertificate if it is neither its own nor that of its backup."""
-        line = _read_line(signer, message.model_dump())
+        line = _read_line(signer, message)
         for each in line:
             if _adopt(self.peers, each, is_past=each is not line[-1]):
                 self._note(each)
@@ -196,17 +196,17 @@ def _list(entries: Iterable[LogEntry], name: str) -> list[Json]:
     return [entry.payload[name] for entry in entries if name in entry.payload]
 
 
-def _read_line(signer: str, message: Json) -> list[Succession]:
-    """The certificates that a message brings, in the order in which they took over."""
-    encoded = message.get("certificate")
-    if not isinstance(encoded, str):
+def _read_line(signer: str, message: wire.RecoveryMessage) -> list[Succession]:
+    """The certificates that a message brings, in the order in which they took over. Few messages bring one."""
+    encoded = getattr(message, "certificate", None)
+    if encoded is None:
         return []
-    certificate = Certificate.from_base64(encoded)
-    found = [*(message.get("takeovers") or []), {"certificate": encoded, "epoch": message.get("epoch") or 0}]
-    of_backup = message["isBackup"] if "isBackup" in message else bool(message.get("epoch"))
-    if not of_backup and certificate.gateway_id == signer:
+    certificate, epoch = Certificate.from_base64(encoded), getattr(message, "epoch", None) or 0
+    if not getattr(message, "isBackup", epoch > 0) and certificate.gateway_id == signer:
         return [Succession(signer, certificate)]
-    return [Succession(signer, Certificate.from_base64(each["certificate"]), each["epoch"]) for each in found]
+    before = getattr(message, "takeovers", None) or []
+    line = [Succession(signer, Certificate.from_base64(each.certificate), each.epoch) for each in before]
+    return [*line, Succession(signer, certificate, epoch)]
 
 
 def _shorten(takeovers: list[Succession]) -> list[Succession]:

@@ -259,13 +259,17 @@ def compare_rules(
 
 
 def _play(case: Case, rules: Rules) -> Ending:
-    """In memory where the machine has such a place: a comparison waits for no disk."""
-    with tempfile.TemporaryDirectory(dir=RAM if RAM.is_dir() else None) as directory:
+    with make_directory() as directory:
         world = PrimaryBackup(case.who, directory=directory, rules=rules, tls=False, server="")
         _play_in(world, case.who, case.at, case.number, None, "slow", case.comes_back, leaves=case.leaves)
         ending = read_ending(world)
         world.close()
     return ending
+
+
+def make_directory() -> tempfile.TemporaryDirectory[str]:
+    """In memory where the machine has such a place: a comparison of many runs waits for no disk."""
+    return tempfile.TemporaryDirectory(dir=RAM if RAM.is_dir() else None)
 
 
 # ---------------------------------------------------------------------- which mode
@@ -315,7 +319,7 @@ def compare_modes(away_s: Iterable[int | None] = (10, 60, 600, None)) -> ModeTab
 
 
 def _live_through(make: Callable[..., World], when: dict[str, int], away: int | None) -> ModeRun:
-    with tempfile.TemporaryDirectory(dir=RAM if RAM.is_dir() else None) as directory:
+    with make_directory() as directory:
         world = make(directory=directory)
         world.crash("sender", at="3.4", **when)
         world.start()

@@ -8,23 +8,20 @@ at rest           one owner per asset, nothing locked or held, no session parked
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any
 
+from protocol.faults import Store
 from protocol.ledger import State
 from protocol.link import Side
 from protocol.network import World
 from protocol.replacement import Node, PrimaryBackup
 from protocol.session import Session
 from protocol.steps import Role
-from protocol.stores import SQLiteLog
+from protocol.takeovers import make_directory
 
 BEYOND_EXPIRY_S = 200  # a lock of the example lasts 120 s
 ROUNDS = 5
-RAM = Path("/dev/shm")
 
 
 @contextmanager
@@ -36,11 +33,6 @@ def make_world(seed: str, *, tls: bool) -> Iterator[World]:
             yield world
         finally:
             world.close()
-
-
-def make_directory() -> tempfile.TemporaryDirectory[str]:
-    """In memory where the machine has such a place: a campaign is not about the speed of a disk."""
-    return tempfile.TemporaryDirectory(dir=RAM if RAM.is_dir() else None)
 
 
 def restart_all(world: World, start: str = "last-message") -> None:
@@ -119,12 +111,9 @@ def verify_chains(world: World, who: str) -> None:
             store.getLog(session_id)
 
 
-def open_log(world: World, who: str) -> Any:
+def open_log(world: World, who: str) -> Store:
     """A connection to a gateway's log, to read in; without a claim if it is shared."""
-    side = world._side(who)
-    if isinstance(world, PrimaryBackup) and isinstance(side, Node):
-        return world._connect(side)
-    return SQLiteLog(side.path)
+    return world._read_store(world._side(who))
 
 
 def describe_outcome(session: Session) -> str:

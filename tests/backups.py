@@ -8,8 +8,9 @@ from typing import Any
 from protocol.lease import LEASE_S
 from protocol.replacement import PrimaryBackup
 from protocol.steps import Role
+from protocol.takeovers import make_directory
 from protocol.trace import Event
-from tests.at_rest import find_unsettled, make_directory
+from tests.at_rest import find_unsettled
 from tests.one_in_charge import find_acts_of_the_fenced, find_contradictions, find_heard_predecessors, find_wrong_keys
 
 BEYOND_LEASE_S = int(LEASE_S) + 10

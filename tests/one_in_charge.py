@@ -143,7 +143,7 @@ def find_wrong_keys(world: World, role: Role) -> list[str]:
         for session_id in world.sessions:
             session = Session(session_id, side.id)
             for entry in store.getLog(session_id):
-                message, author = entry.payload.get("message"), entry.payload.get("author")
+                message, author = entry.payload.get("message"), entry.payload.get("author", "")
                 is_new = entry.recoveryMessage is None and entry.operation is Operation.DONE and entry.step != "abort"
                 if message and author != side.id and is_new and session.proposal:
                     kid = extract(message).headers()["kid"]

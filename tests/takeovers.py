@@ -26,8 +26,9 @@ from protocol.link import InFlight, Side
 from protocol.replacement import STEP_S, Node, PrimaryBackup
 from protocol.rules import Rules
 from protocol.steps import Role
+from protocol.takeovers import make_directory
 from protocol.trace import Accepted, Crashed, Paused, TookOver
-from tests.at_rest import BEYOND_EXPIRY_S, come_back, find_unsafe, make_directory
+from tests.at_rest import BEYOND_EXPIRY_S, come_back, find_unsafe
 
 FAILURES = ("dead", "slow", "no store", "no peer")
 LATE_MAIL = "no store, late mail"  # what it still says is held up until its successor is accepted

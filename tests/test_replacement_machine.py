@@ -16,7 +16,6 @@ import json
 import os
 import random
 import sqlite3
-import tempfile
 from collections import Counter
 from contextlib import ExitStack, closing
 
@@ -31,8 +30,9 @@ from protocol.log import StorageFailed
 from protocol.messages.recovery import NAMES
 from protocol.replacement import Node, PrimaryBackup
 from protocol.steps import TABLE_1, Role
+from protocol.takeovers import make_directory
 from protocol.trace import Accepted, Crashed, FencedOff, Forgotten, HandedOver, Restarted, TookOver
-from tests.at_rest import RAM, come_to_rest, find_final, find_unsafe, find_unsettled
+from tests.at_rest import come_to_rest, find_final, find_unsafe, find_unsettled
 from tests.schedules import run_schedules
 
 ROLES = st.sampled_from(list(Role))
@@ -85,7 +85,7 @@ class Takeovers(RuleBasedStateMachine):
 
     @initialize(tls=st.integers(0, 7), first=ROLES, lock_type=LOCK_TYPES)
     def begin(self, tls: int, first: Role, lock_type: str) -> None:
-        directory = self.files.enter_context(tempfile.TemporaryDirectory(dir=RAM if RAM.is_dir() else None))
+        directory = self.files.enter_context(make_directory())
         self.world = PrimaryBackup(self.OF, backups=2, seed="machine", directory=directory, tls=tls == 7)
         self.files.callback(self.world.close)
         self.world.start(by=first, lock_type=lock_type)

@@ -51,6 +51,7 @@ bench: .venv/dev ## how fast it is, beside what signatures, encoding and disk al
 	@$(BIN)/python -m tools.bench_transfers
 	@$(BIN)/python -m tools.bench_storage
 	@$(BIN)/python -m tools.bench_recovery
+	@$(BIN)/python -m tools.bench_explorer
 
 campaign: .venv/dev ## many more random schedules than `make test` runs, every crash and every takeover: make campaign SCHEDULES=20000
 	SCHEDULES=$(or $(SCHEDULES),20000) $(BIN)/python -m pytest tests/test_channel_machine.py tests/test_recovery_machine.py tests/test_replacement_machine.py

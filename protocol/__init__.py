@@ -3,7 +3,7 @@
 The contents page. A module imports only modules above it, so the package reads from top to bottom:
 
     errors              refusals, and the documents' error codes as data
-    rules               the safety rules that can be switched off
+    rules               the safety rules that can be switched off, and what the drafts do in their place
     trace               typed events of a run
     objects             canonical bytes, digests, versions, histories
     signing             keys and signatures
@@ -38,6 +38,7 @@ The contents page. A module imports only modules above it, so the package reads 
     journal             log, act, log: the one way to the disk and to the ledger
     successions         who acts for a gateway: its first key, a new one, or a backup that took over
     facts               the three facts of TABLE 2: log, ledger, peer
+    drafts              what the drafts do instead, where it is switched on
     rollback            the way back before the burn: undoing, aborts, ROLLBACK
     forward             the way on: every row of TABLE 1 that is ours
     salvage             what the ledgers alone allow, when both logs are lost
@@ -59,6 +60,29 @@ The contents page. A module imports only modules above it, so the package reads 
     stories             a crash and its recovery in one line, and TABLE 2 as a table
     evidence            what a takeover needs and leaves behind: certificates, lease, log, succession
     takeovers           a takeover in one line, and which rule carries how much
+    automata            what an exploration asks of each of two sides: a state, an event, what comes of it
+    plans               what an exploration is given, and how it names what happened
+    memories            a gateway taken apart into what its objects hold, and put together again
+    disks               what survives a crash, in memory, and the copies that a crash would leave
+    units               one gateway with its log and its ledger, one event at a time
+    properties          what must hold of every behaviour, and what must happen in some
+    tables              what a search has met, numbered: states, messages, what can be on its way at once
+    explorer            every behaviour within bounds, and the shortest way to each state
+    replays             a behaviour as a short text, and the text played again in a World
+    letters             what is on its way where a gateway has two nodes
+    bounds              how much may happen in one behaviour
+    pairs               a primary and its backup, which share a log, as one unit
+    pair_plans          what is explored of a transfer in which a backup can take over
+    explorations        one exploration and what came of it
+    growth              how many states there are within growing bounds
+    campaigns           many explorations on many processes, and the table rule by property
+    search_options      what the command line takes and says of explorations
+    channel_units       one side of a channel as a unit of an exploration: the real engine, one event at a time
+    channel_replays     a behaviour of a channel as a text, played in its World
+    channel_explorations  every behaviour of a channel within bounds, and what must hold of all of them
+    findings            all findings, and how each stands: shown, decided, editorial, open
+    proofs              a proof: the draft's sentence, the run it allows, the rule, a text to adopt
+    strongest           the strongest findings, proved
 
 `python -m protocol` plays a crash in a terminal.
 """

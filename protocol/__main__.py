@@ -19,7 +19,8 @@ from protocol.diagrams import Figure, draw_notes
 from protocol.errors import Fault, Misuse
 from protocol.network import World
 from protocol.replacement import PrimaryBackup
-from protocol.rules import NAMES, switch_off
+from protocol.rules import DRAFTS, SAFETY, switch_off, switch_on
+from protocol.search_options import BOUNDS, add_options, tell_replay, tell_search
 from protocol.steps import TABLE_1, Role
 from protocol.stories import Loss, Recovery, RecoveryTable, lose, run_to_rest
 from protocol.takeovers import compare_rules, read_ending, take_over
@@ -43,6 +44,14 @@ examples of a takeover:
                                                           the asset is lost: what that rule is for
   python -m protocol --compare-rules                      384 takeovers: which rule carries how much (10 seconds)
 
+examples of explorations:
+  python -m protocol --explore                            two crashes, every loss, every duplicate, in every order
+  python -m protocol --explore --crashes 1 --cuts 1       other bounds: what is not named does not happen
+  python -m protocol --explore --rule-off prepared_recipient_waits     the shortest story of what breaks without it
+  python -m protocol --explore --with sender_reissues     what comes of what the drafts do
+  python -m protocol --explore --every-rule               rule by property: what each rule is for (some minutes)
+  python -m protocol --replay "start 1.1 1.2 -1.3"        a behaviour as text: the messages that arrive, and faults
+
 other examples:
   python -m protocol --table                              TABLE 2: what a session does after a crash
   python -m protocol --acts                               every place where a crash or a takeover can be put
@@ -54,6 +63,8 @@ takes three: 1 the intent is logged, 2 the network acts, 3 the outcome is logged
 The rules that can be switched off:
   """
 
+NEXT = "\n  "
+
 # With what each kind of story goes. Whatever else is chosen would be ignored, so it is refused.
 GOES_WITH = {
     "--crash": {"crash", "at", "before", "after", "lose", "both", "restart_from", "rule_off", "format", "seed"},
@@ -63,6 +74,8 @@ GOES_WITH = {
         *("at", "before", "after", "rule_off", "format", "seed"),
     },
     "--compare-rules": {"compare_rules", "rule_off"},
+    "--explore": {"explore", "rule_off", "with_draft", "every_rule", "format", *BOUNDS},
+    "--replay": {"replay", "format"},
     "--acts": {"acts", "seed"},
     "--table": {"table"},
 }
@@ -72,7 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m protocol",
         description="One transfer, and one crash with its resumption or one takeover by a backup gateway.",
-        epilog=EXAMPLES + ",\n  ".join(NAMES),
+        epilog=f"{EXAMPLES}{f',{NEXT}'.join(SAFETY)}\n\nWhat the drafts do, for --with:{NEXT}{f',{NEXT}'.join(DRAFTS)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     who = parser.add_mutually_exclusive_group()
@@ -85,6 +98,8 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="play many takeovers with and without the rules named by --rule-off, and count how they end",
     )
+    who.add_argument("--explore", action="store_true", help="play all orders of what can happen, within bounds")
+    who.add_argument("--replay", metavar="TEXT", help="play one behaviour again, as an exploration has written it")
     who.add_argument("--acts", action="store_true", help="list the durable acts of both gateways and stop")
     who.add_argument("--table", action="store_true", help="print TABLE 2, what a session does after a crash, and stop")
     parser.add_argument(
@@ -102,6 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", default="ascii", choices=["ascii", "mermaid", "svg"], help="how to draw it")
     parser.add_argument("--seed", default="lab", help="another seed gives other keys and signatures")
     _add_kinds(parser)
+    add_options(parser)
     return parser
 
 
@@ -136,7 +152,7 @@ def find_misplaced(parser: argparse.ArgumentParser, options: argparse.Namespace)
     """The kind of story and what does not go with it, in words; empty if all does."""
     given = [name for name, value in vars(options).items() if value != parser.get_default(name)]
     kind = "--crash nobody" if options.crash == "nobody" else "--crash"
-    for name in ("replace", "compare_rules", "acts", "table"):
+    for name in ("replace", "compare_rules", "explore", "replay", "acts", "table"):
         kind = _spell(name) if name in given else kind
     wrong = [_spell(name) for name in given if name not in GOES_WITH[kind]]
     kind = "a crash" if kind == "--crash" else kind
@@ -144,7 +160,7 @@ def find_misplaced(parser: argparse.ArgumentParser, options: argparse.Namespace)
 
 
 def _spell(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return "--with" if name == "with_draft" else f"--{name.replace('_', '-')}"
 
 
 # ---------------------------------------------------------------------- a crash
@@ -274,6 +290,12 @@ def show_progress() -> Iterator[Callable[[int, int], None]]:
         yield advance
 
 
+def show_search(options: argparse.Namespace) -> int:
+    status, text = tell_search(options) if options.explore else tell_replay(options)
+    print(text)
+    return status
+
+
 # ---------------------------------------------------------------------- all of it
 
 
@@ -283,6 +305,8 @@ def show(options: argparse.Namespace) -> int:
         print(RecoveryTable())
     elif options.acts:
         print(list_acts(options.seed))
+    elif options.explore or options.replay is not None:
+        return show_search(options)
     elif options.compare_rules:
         with show_progress() as on_run:
             counts = compare_rules(*options.rule_off, on_run=on_run)
@@ -303,6 +327,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         read_loss(options.lose)
         switch_off(*options.rule_off)
+        options.with_draft = [name.replace("-", "_") for name in options.with_draft or ()]
+        switch_on(*options.with_draft)
         return show(options)
     except (Misuse, Fault) as wrong:
         hint = f" `{parser.prog} --acts` lists the places." if options.at else ""

@@ -330,6 +330,10 @@ class Channel:
             self._sign_again(record)
         if any((error.code, error.field) == ("conflict", "memory") for error in answer.error or []):
             self._sign_again(record, self.recovery.memory)  # we do remember it, so it is no command of a lost memory
+        if any(
+            error.code == "wait" and (error.field or "").startswith("command._reads") for error in answer.error or []
+        ):
+            self.commands.on_wait(record)
         if "missing_dependencies" not in codes:
             return
         if self._recovers:

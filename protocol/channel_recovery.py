@@ -346,7 +346,7 @@ class Recovery:
                 self._take_health(question, signed, result, now)
             case PaymentHistoryByRef():
                 self.adopt(command["reference_id"], result.history, now)
-                self._after_history(command["reference_id"], now)
+                self._after_history(question, now)
             case PaymentByRef():
                 chain = verify_history(command["reference_id"], result.history, self._keys.ring)
                 if not chain or compute_payment(agreed.change for agreed in chain) != result.payment.to_json():
@@ -363,7 +363,7 @@ class Recovery:
         if command["_ObjectType"] == "GetPaymentHistoryByRef":
             if code in _BEHIND and not question.is_rebuild:
                 self.offer(command["reference_id"])
-            self._after_history(command["reference_id"], now)
+            self._after_history(question, now)
         if command["_ObjectType"] == "ChannelHealthCheck" and question.is_rebuild:
             if refusal.field == "memory":  # the peer takes ours for one that we have lost: begin another
                 self._own = Memories((*self._own.names, self._ids()))
@@ -373,11 +373,13 @@ class Recovery:
     def _is_disputed(self, command: Json) -> bool:
         return bool(self._store.find_disputes(command["reference_id"]))
 
-    def _after_history(self, reference_id: str, now: float) -> None:
+    def _after_history(self, question: Question, now: float) -> None:
+        """An answer to what was asked before the health of the channel was known ends no recovery."""
+        reference_id = question.command["reference_id"]
         for record in self._store.list_unexplained():
             if record.reference_id == reference_id:
                 self._engine.conclude(record, now)
-        if self._rebuild is not None and self._rebuild.health is not None:
+        if question.is_rebuild and self._rebuild is not None and self._rebuild.health is not None:
             self._rebuild.wanted.discard(reference_id)
             self._finish_if_done(now)
 

@@ -23,7 +23,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import count
 from typing import Any
 
 from protocol.channel import Channel, Outcome
@@ -66,6 +65,19 @@ class Breakable:
 
 
 @dataclass
+class Ids:
+    """The cids that one party draws, one after the other; a crash does not begin them anew."""
+
+    seed: str
+    name: str
+    drawn: int = 0
+
+    def __call__(self) -> str:
+        self.drawn += 1
+        return hashlib.sha256(f"{self.seed}|{self.name}|{self.drawn - 1}".encode()).hexdigest()[:32]
+
+
+@dataclass
 class Place:
     """One party's place: what survives a crash, and what does not (`channel`)."""
 
@@ -73,7 +85,7 @@ class Place:
     owner: KeyPair
     key: KeyPair
     disk: Breakable
-    ids: Callable[[], str]
+    ids: Ids
     statements: list[tuple[str, str]] = field(default_factory=list)
     channel: Channel | None = None
 
@@ -302,13 +314,8 @@ class ChannelWorld:
 
     def _make_place(self, name: str, address: Address) -> Place:
         key, owner = KeyPair.lab_ed25519(name, self.seed), KeyPair.lab_ed25519(f"owner of {name}", self.seed)
-        numbers = count()
-
-        def next_id() -> str:
-            return hashlib.sha256(f"{self.seed}|{name}|{next(numbers)}".encode()).hexdigest()[:32]
-
         vasp = Vasp(name, address, owner.public, key.public)
-        return Place(vasp, owner, key, Breakable(self._make_store()), next_id)
+        return Place(vasp, owner, key, Breakable(self._make_store()), Ids(self.seed, name))
 
     def _start(self, name: str) -> None:
         place, peer = self.places[name], self.places[self._other(name)].vasp

@@ -8,7 +8,8 @@ yields and lets its own command meet its fate.
 
 That order of precedence is turned once: a side that lost its memory judges what its peer shows it as if
 it had no command of its own, and the peer holds a command that it has shown against whatever the other
-side sent before its loss.
+side sent before its loss. The server learns of such a hold by the `wait` that only it can cause there: then
+its own command yields to the one that it has sent away.
 
 Nothing here writes, signs or sends; `channel` does, with what these rules return.
 """
@@ -63,6 +64,8 @@ class Commands:
         self.is_server = is_protocol_server(me.address, peer.address)
         self._sides = {me.name: Sides(me.address, peer.address), peer.name: Sides(peer.address, me.address)}
         self._held: dict[tuple[str, str | None], str] = {}  # which version an unanswered command of ours reads
+        self._sent_away: dict[str, str] = {}  # by a command of ours: the one of theirs that it came before
+        self._yields: dict[str, str] = {}  # by a command of ours: the one of theirs that comes first after all
         for record in store.list_pending():
             self.hold(record)
 
@@ -73,6 +76,17 @@ class Commands:
     def release(self, record: Record) -> None:
         if record.reference_id is not None:
             self._held.pop((record.reference_id, record.reads), None)
+            self._sent_away.pop(record.cid, None)
+            self._yields.pop(record.cid, None)
+
+    def on_wait(self, record: Record) -> None:
+        """The client says that a command of its own comes before this one of ours.
+
+        A client yields, but not with a command that it has shown to a side that had lost its memory, and it holds that
+        one to its end. So a server that waits for it too would wait for ever.
+        """
+        if self.is_server and record.cid in self._sent_away:
+            self._yields[record.cid] = self._sent_away[record.cid]
 
     def find_holder(self, reference_id: str, version: str | None) -> Record | None:
         """Our unanswered command on this version."""
@@ -108,7 +122,8 @@ class Commands:
         reference_id, reads = target_of(form)
         self._verify_version(form)
         holder = self.find_holder(reference_id, reads)
-        if holder is not None and self._is_first(holder, is_recovering):
+        if holder is not None and self._yields.get(holder.cid) != form.cid and self._is_first(holder, is_recovering):
+            self._sent_away[holder.cid] = form.cid
             raise protocol_error("wait", f"command._reads.{reference_id}", "a command of this side comes first")
         payment = self._verify_payment(reference_id, signed.payload["command"]["payment"], signed.signer)
         return _as_object(reference_id, form.cid, payment, now)

@@ -41,13 +41,21 @@ class Forward:
                 return (yield from self._on_refusal(session, row, refusal))
         return None
 
-    def resume(self, session: Session, *, reports: bool = False) -> Work[bytes | None]:
+    def on_time_out(self, session: Session) -> Work[bytes | None]:
+        """No answer came in time: as `resume`. The protocol decides nothing by a timer; the drafts do."""
+        data = yield from self.resume(session, is_late=True)
+        return None if self._journal.rules.terminate_on_lost_connection else data
+
+    def resume(self, session: Session, *, reports: bool = False, is_late: bool = False) -> Work[bytes | None]:
         """Go on backing out if that was begun, else forward; a lost lock begins it. `reports` as in Rollback."""
         if session.ending:
             data = yield from self._rollback.go_on(session, reports=reports)
             if session.ending:
                 return data
         self._journal.ask(session)
+        why = self._rollback.drafts.find_reason(session, is_late=is_late)
+        if why:
+            return (yield from self.back_out(session, why, reports=reports))
         if self._has_lost_its_lock(session):
             return (yield from self.back_out(session, "asset lock expired", "err_2.2.9", reports=reports))
         return (yield from self.go_on(session))
@@ -75,7 +83,9 @@ class Forward:
 
     def _on_refusal(self, session: Session, row: Row, refusal: LedgerRefused) -> Work[bytes | None]:
         """The own network refused an action: back out where that is still possible, else wait for a human."""
-        if session.is_committed or session.is_prepared:
+        rules = self._journal.rules
+        is_burned = session.is_committed and rules.only_forward_after_burn
+        if is_burned or (session.is_prepared and rules.prepared_recipient_waits):
             self._journal.write(session, row, Operation.FAIL, {"parked": f"{row.name} refused: {refusal}"})
             return None
         return (yield from self.back_out(session, f"{row.name} refused: {refusal.reason}", refusal.code))

@@ -137,8 +137,8 @@ class Gateway:
         """
         session = self._journal.find(message.sessionId)
         self._offers.verify_served(signed.signer, message.sessionId)
-        if session is not None and session.frozen:
-            raise Unanswered("this session is frozen")
+        if session is not None and (session.frozen or self._rollback.drafts.is_deaf(session)):
+            raise Unanswered("this session is frozen, or its connection was its end")
         if isinstance(message, ErrorMessage):
             return self._decide_error(session, signed, message), None
         if session is None:
@@ -216,7 +216,7 @@ class Gateway:
         """
         code = error.type.rpartition(":")[2]
         reason = f"{session.peer} answered {code}: {error.detail or error.title}"
-        if session.is_committed or session.is_prepared or self._rollback.holds_mint(session):
+        if self._rollback.is_bound(session) and not self._rules.errors_end_the_session:
             self._journal.write(
                 session, session.rows_done[-1], Operation.FAIL, {"parked": reason} | _as_evidence(signed)
             )
@@ -266,9 +266,9 @@ class Gateway:
             return []
         if session.is_at_rest or session.ending:
             raise Misuse(f"the session is over: {session!r}")
-        if session.is_committed:
+        if session.is_committed and self._rules.only_forward_after_burn:
             raise Misuse("the asset is burned: an abort has no effect any more")
-        if session.is_prepared or self._rollback.holds_mint(session):
+        if self._rollback.is_bound(session):
             raise Misuse("commit-ready may have been sent: only a receipt of the origin network ends this session")
         return self._address(session, self._journal.run(self._forward.back_out(session, reason)))
 
@@ -310,8 +310,8 @@ class Gateway:
     def _resume(self, session: Session) -> list[Outgoing]:
         if session.is_at_rest:
             return []
-        data = self._journal.run(self._forward.resume(session))
-        last = session.compute_last_own_message()
+        data = self._journal.run(self._forward.on_time_out(session))
+        last = session.compute_last_own_message() if self._rules.repeat_until_answered else None
         if data is None and last is not None and not (session.ending or session.is_at_rest):
             data = self._journal.renew(last)
         return self._address(session, data)

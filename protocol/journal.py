@@ -68,6 +68,7 @@ class Journal:
         self._log = log
         self._now = now
         self._sessions: dict[str, Session] = {}
+        self._unwritten: list[tuple[LogEntry, bool]] = []  # always empty with the rule durable_before_sending
         self.damaged: dict[str, str] = {}
         self.fenced: Fenced | None = None
 
@@ -114,6 +115,11 @@ class Journal:
         """Under which this gateway writes; 0 where the log is its own alone."""
         return self._log.epoch
 
+    def begin_work(self) -> None:
+        """Before anything else in each piece of work. Fenced as in `verify_in_charge`."""
+        self.verify_in_charge()
+        self._write_what_was_said()
+
     def verify_in_charge(self) -> None:
         """Raise Fenced for ever after the log has refused an append so: another gateway has taken over."""
         if self.fenced is not None:
@@ -158,14 +164,14 @@ class Journal:
 
         If the store fails, what it has is not known: then it is read again before anything else is done.
         """
-        self.verify_in_charge()
+        self.begin_work()
         while True:
             try:
                 next(work)
             except StopIteration as end:
                 return cast(T, end.value)
             except BaseException:
-                self._sessions.clear()
+                self._forget()
                 raise
 
     def run_together(self, works: list[Work[T]]) -> list[T]:
@@ -173,7 +179,7 @@ class Journal:
 
         They must be about different sessions. If the store fails, what was not durable is forgotten.
         """
-        self.verify_in_charge()
+        self.begin_work()
         results: dict[int, T] = {}
         while len(results) < len(works):
             with self.together():
@@ -195,7 +201,7 @@ class Journal:
             with self._log.group():
                 yield
         except BaseException:
-            self._sessions.clear()
+            self._forget()
             raise
 
     @staticmethod
@@ -237,15 +243,38 @@ class Journal:
             writerId=self.identity.backup_id,
             epoch=self.epoch or None,
         )
+        is_ours = signed is not None and signed.signer == self.identity.gateway_id and recovery is None
+        if is_ours and not self.rules.durable_before_sending:
+            self._unwritten.append((entry, closes))
+        else:
+            self._write_what_was_said()
+            self._append(entry, closes)
+        session.apply(entry, signed)
+        if session.id != NO_ID:  # the gateway's own log is no transfer
+            self._sessions[session.id] = session
+        return entry
+
+    def _append(self, entry: LogEntry, closes: bool) -> None:
         try:
             self._log.writeLogEntry(entry, closes=closes)
         except Fenced as fenced:
             self.fenced = fenced
             raise
-        session.apply(entry, signed)
-        if session.id != NO_ID:  # the gateway's own log is no transfer
-            self._sessions[session.id] = session
-        return entry
+
+    def _write_what_was_said(self) -> None:
+        """Without the rule durable_before_sending: what was sent by now comes to the disk afterwards."""
+        unwritten, self._unwritten = self._unwritten, []
+        try:
+            for entry, closes in unwritten:
+                self._append(entry, closes)
+        except BaseException:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """The store failed, or the work did: what is known is read again from the log."""
+        self._sessions.clear()
+        self._unwritten.clear()
 
     def do(self, session: Session, row: Row) -> Work[Receipt]:
         """A ledger action: intent, action, outcome. Raises LedgerRefused after logging it; PendingUntil as it is."""
@@ -270,6 +299,8 @@ class Journal:
     def verify_durable(self, session: Session) -> None:
         """No durable entry, no action (R42): Misuse if something this gateway knows of the session is not on disk."""
         self._log.verify_durable(session.id)
+        if any(entry.sessionId == session.id for entry, _ in self._unwritten):
+            raise Misuse(f"what was said in session {session.id} is not durable yet")
 
     def say(self, session: Session, row: Row) -> bytes:
         """The message of this row."""

@@ -153,6 +153,7 @@ ACTIONS: dict[str, tuple[frozenset[State | None], State]] = {
     "assign": (frozenset({State.HELD}), State.FREE),
     "destroy": (frozenset({State.HELD}), State.DESTROYED),
 }
+REISSUE = (frozenset({State.BURNED}), State.FREE)  # by the drafts (R30, R34); the issuer would have to agree
 END_WORDS = {
     "burn": "burned",
     "unlock": "unlocked",
@@ -230,9 +231,10 @@ class Ledger:
 
     def _compute_next(self, order: Order) -> Asset:
         """The asset after the order, or the reason why not."""
-        if order.action not in ACTIONS or order.action == "expire":
+        actions = ACTIONS | ({"reissue": REISSUE} if self._rules.sender_reissues else {})
+        if order.action not in actions or order.action == "expire":
             raise LedgerRefused("this network knows no such action", found=order.action)
-        allowed, after = ACTIONS[order.action]
+        allowed, after = actions[order.action]
         asset = self._assets.get(order.assetId)
         is_repeated_mint = order.action == "mint" and not self._rules.ledger_acts_once
         if (asset.state if asset else None) not in allowed and not is_repeated_mint:
@@ -243,12 +245,21 @@ class Ledger:
         assert asset is not None, "every other action needs a state that only an existing asset has"
         if order.action == "lock":
             return self._compute_locked(order, asset)
+        if order.action == "reissue":
+            return self._compute_reissued(order, asset)
         if asset.under != order.under:
             raise LedgerRefused("the asset is under another operation", expected=asset.under, found=order.under)
         if order.action == "unlock":
             self._verify_unlock(order, asset)
         owner = order.beneficiary if order.action == "assign" else asset.owner
         return Asset(asset.id, owner, after)
+
+    def _compute_reissued(self, order: Order, asset: Asset) -> Asset:
+        """Free again, its owner's as before: once for each burn."""
+        burn = self._receipts.get(order.under or "")
+        if burn is None or (burn.action, burn.assetId) != ("burn", asset.id) or order.under in self._ends:
+            raise LedgerRefused("no such burn is to be made good", found=order.under)
+        return Asset(asset.id, asset.owner, State.FREE)
 
     def _compute_locked(self, order: Order, asset: Asset) -> Asset:
         if asset.owner != order.originator:

@@ -81,7 +81,7 @@ class Offers:
 
         A session that is still unknown here cannot be named, only be asked for: its peer gets a whole offer again.
         """
-        self.journal.verify_in_charge()
+        self.journal.begin_work()
         unknown = [peer for session_id, peer in self.pending.items() if self.journal.find(session_id) is None]
         for session_id in [session_id for session_id in self.pending if self._is_settled(session_id)]:
             del self.pending[session_id]

@@ -47,6 +47,11 @@ class Outbox:
         self._tries.pop(cid, None)
         self._next.pop(cid, None)
 
+    def hurry(self, now: float) -> None:
+        """Every pause is over: what is unanswered is due, in the order in which it was put here."""
+        for cid, body in self._bodies.items():
+            self.put(cid, body, now)
+
     def take_due(self, now: float) -> Iterator[Post]:
         """What is due, in the order in which it became due. Each is sent again after its next pause."""
         while self._clock and self._clock[0][0] <= now:

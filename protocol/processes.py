@@ -42,7 +42,9 @@ DELIVERY_S = 1
 
 
 class Processes:
-    """The places of the gateways, and what runs there."""
+    """The places of the gateways, and what runs there. A message takes `delivery_s` seconds to arrive."""
+
+    delivery_s = DELIVERY_S
 
     def __init__(
         self,
@@ -264,7 +266,8 @@ class Processes:
             side.log.close()
         side.log = side.gateway = side.endpoint = side.wire.armed = None
         side.is_coming_up = False
-        self.carrier.drop(lambda message: message.target is side)
+        if self.rules.fresh_connection_after_restart:  # else what is on its way may meet the next process
+            self.carrier.drop(lambda message: message.target is side)
 
     def _send(self, source: Side, target: Side, data: bytes) -> None:
         self.carrier.send(source, target, data)
@@ -277,7 +280,7 @@ class Processes:
         if target.is_paused:
             self.link.append(message)  # it waits
             return
-        self.clock.advance(DELIVERY_S)
+        self.clock.advance(self.delivery_s)
         data = self.carrier.arrive(message)
         if data is None:
             return

@@ -87,7 +87,17 @@ class Reconciliation:
                 if not session.ending and not session.is_at_rest:
                     self.journal.ask(session)
                 offers.pending[session.id] = session.peer
+        if self.journal.rules.terminate_on_lost_connection:
+            return self._terminate(sessions)
         return offers.offer_all()
+
+    def _terminate(self, sessions: list[Session]) -> list[Outgoing]:
+        """Core 10.8, 11.2: what was open has ended, and nobody is asked or told."""
+        self.offers.pending.clear()
+        for session in sessions:
+            if not session.is_at_rest:
+                self.journal.run(self.forward.on_time_out(session))
+        return []
 
     # ------------------------------------------------------------------ what arrives
 
@@ -231,7 +241,9 @@ class Reconciliation:
         return self._say_again(first) or data or self._say_again(session.compute_last_own_message())
 
     def _say_again(self, message: str | None) -> bytes | None:
-        return self.journal.renew(message) if message is not None else None
+        if message is None or not self.journal.rules.repeat_until_answered:
+            return None
+        return self.journal.renew(message)
 
     # ------------------------------------------------------------------ the exchange of one session
 

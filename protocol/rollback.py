@@ -18,6 +18,7 @@ They say the same; ROLLBACK is answered with ROLLBACK-ACK, and both are stored a
 
 from __future__ import annotations
 
+from protocol.drafts import Drafts
 from protocol.errors import INVALID_MESSAGE_TYPE, Refused
 from protocol.facts import ask_ledger
 from protocol.journal import Journal, Work
@@ -38,6 +39,7 @@ class Rollback:
     def __init__(self, journal: Journal, networks: KeyRing) -> None:
         self._journal = journal
         self._networks = networks
+        self.drafts = Drafts(journal)
 
     def back_out(self, session: Session, reason: str, code: str = "", *, reports: bool = False) -> Work[bytes | None]:
         """Begin to back out, for `reason` and with the draft's `code` if it has one. See `go_on` for the result."""
@@ -60,7 +62,7 @@ class Rollback:
         self._find_anchor(session)
         if self._find_final(session, reports):
             return None
-        while (undo := session.next_undo) is not None:
+        while (undo := self.drafts.next_undo(session)) is not None:
             try:
                 yield from self._take_back(session, undo)
             except PendingUntil:
@@ -95,7 +97,7 @@ class Rollback:
         """
         step, word = ("3.4", "burned") if session.role is Role.SENDER else ("3.6", "assigned")
         is_final = self._ask_ledger(session) is MyLedger.FINAL
-        if session.abort is None and self.holds_mint(session):
+        if session.abort is None and not self.drafts.may_leave_prepared and self.holds_mint(session):
             words = "the mint is held: only a receipt of the origin network frees it"
             self._journal.write(session, _row(session), Operation.FAIL, {"goesOn": words})
             return True
@@ -104,21 +106,25 @@ class Rollback:
         if not is_final and (session.role is not Role.SENDER or not is_possible or "3.4" in session.cancelled):
             return False
         row = find_row(step)
-        answer = self._journal.network.cancel(session.operation_id(step))
+        if session.is_committed and self.drafts.may_leave_burned:
+            return False
+        answer = self._cancel(session.operation_id(step))
         if isinstance(answer, Cancellation):
             self._write_cancellation(session, row, answer)
             return False
         self._journal.write_receipt(session, row, answer)
+        if self.drafts.may_leave_burned:
+            return False
         self._journal.write(session, _row(session), Operation.FAIL, {"goesOn": f"the asset is {word}"})
         return True
 
     def _take_back(self, session: Session, undo: Row) -> Work[None]:
         """One own action: cancelled if it has not happened, else undone, unless something else ended it already."""
-        network, journal = self._journal.network, self._journal
+        journal = self._journal
         row = find_row(undo.number.removesuffix("/undo"))
         operation_id = session.operation_id(row.number)
         if row.number in session.begun:
-            answer = network.cancel(operation_id)
+            answer = self._cancel(operation_id)
             if isinstance(answer, Cancellation):
                 self._write_cancellation(session, undo, answer)
                 return
@@ -128,6 +134,13 @@ class Rollback:
             journal.write_receipt(session, undo, end)
         else:
             yield from journal.do(session, undo)
+
+    def _cancel(self, operation_id: str) -> Receipt | Cancellation:
+        """The receipt of what has happened; else it never will. Without the rule it is only asked whether it has."""
+        network = self._journal.network
+        if self._journal.rules.cancel_before_undoing:
+            return network.cancel(operation_id)
+        return network.receipt(operation_id) or Cancellation("", operation_id, self._journal.now)
 
     def _find_end(self, session: Session, undo: Row) -> Receipt | None:
         """What ended the lock or the mint already. It may have ended between this question and the undoing."""
@@ -203,7 +216,7 @@ class Rollback:
             "messageType": wire.RECOVERY_NAMESPACE + "rollback-ack-msg",
             **_name_session(session),
             **_list_undone(session),
-            "success": session.next_undo is None,
+            "success": self.drafts.next_undo(session) is None,
             "hashPrevMessage": name,
             "timestamp": self._journal.now,
         }
@@ -224,7 +237,7 @@ class Rollback:
         if not (is_chained and context == session.context) and session.orphan is None:
             words = "the abort does not cite a message of this session"
             raise Refused(words, code=INVALID_MESSAGE_TYPE, field="hashPrevMessage", found=message.hashPrevMessage)
-        if session.is_committed:
+        if session.is_committed and self._journal.rules.only_forward_after_burn:
             raise Refused("the asset is burned: an abort has no effect any more", code=INVALID_MESSAGE_TYPE)
         is_bound = session.is_prepared or self.holds_mint(session)
         if is_bound and self._journal.rules.back_out_only_with_the_receipt:
@@ -232,8 +245,13 @@ class Rollback:
 
     def can_begin(self, session: Session) -> bool:
         """Whether this gateway may still decide to leave."""
-        is_bound = session.is_committed or session.is_prepared or self.holds_mint(session)
-        return not (is_bound or session.ending or session.is_at_rest)
+        return not (self.is_bound(session) or session.ending or session.is_at_rest)
+
+    def is_bound(self, session: Session) -> bool:
+        """Whether leaving is not this gateway's to decide: the asset is burned, or it may have said commit-ready."""
+        rules = self._journal.rules
+        is_burned = session.is_committed and rules.only_forward_after_burn
+        return is_burned or (rules.prepared_recipient_waits and (session.is_prepared or self.holds_mint(session)))
 
     def holds_mint(self, session: Session) -> bool:
         """Whether a recipient has minted, whatever its log says: then it may have sent commit-ready.

@@ -135,7 +135,7 @@ def _compute_mark(event: Event) -> Line | None:
         case NotConnected(gateway=gateway, reason=reason):
             return Line("refused", f"no TLS: {reason}", "", gateway, gateway)
         case TimedOut(gateway=gateway):
-            return Line("wait", "no answer: says it again", "", gateway, gateway)
+            return Line("wait", "no answer in time", "", gateway, gateway)
     return None
 
 

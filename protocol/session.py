@@ -38,7 +38,8 @@ CLAIMS = {
     "3.7": ("assignmentAssertionClaimFormat", "ASSIGNMENT_ASSERTION_CLAIM_FORMAT_1", "assignmentAssertionClaim", "3.6"),
 }
 ANCHORS = {Role.SENDER: "2.1", Role.RECIPIENT: "3.2"}  # what a role can take back: its lock, its mint
-BUILDS_ON = {"burn": "2.1", "unlock": "2.1", "assign": "3.2", "destroy": "3.2"}  # the lock or mint that an action ends
+# The lock or mint that an action ends, or the burn
+BUILDS_ON = {"burn": "2.1", "unlock": "2.1", "assign": "3.2", "destroy": "3.2", "reissue": "3.4"}
 
 
 @dataclass

@@ -103,6 +103,7 @@ def make_succession(stage: int) -> Row:
 
 RESTART = Row("restart", 0, Role.SENDER, Kind.MESSAGE, "transfer-resume-msg")  # no row either: a gateway came back
 SUCCESSION = "succession"
+REISSUE = Row("3.4/undo", 3, _S, _A, "reissue")  # nor this: what recovery 5.2.3(8) makes of a burn (R30)
 NO_ROWS = {  # what is logged like a step and is none
     "abort": "session-abort",
     RESTART.number: "transfer-resume",
@@ -112,6 +113,8 @@ NO_ROWS = {  # what is logged like a step and is none
 
 def find_row(number: str) -> Row:
     """The row of a step, or of its undoing."""
+    if number == REISSUE.number:
+        return REISSUE
     if number.endswith("/undo") and number.removesuffix("/undo") in _BY_NUMBER:
         return make_undo(_BY_NUMBER[number.removesuffix("/undo")])
     if number not in _BY_NUMBER:

@@ -244,8 +244,8 @@ def compare_rules(
 ) -> RuleCount:
     """The same runs with every rule, with each of `off` switched off, and with all of them off.
 
-    Names of `Rules`; by default the fence and the receipt. `on_run` is told after each run how many of how many are
-    done. Misuse for a name that is none.
+    Names of safety rules; by default the fence and the receipt. `on_run` is told after each run how many of how many
+    are done. Misuse for a name that is none.
     """
     off = off or ("fence_the_replaced_primary", "back_out_only_with_the_receipt")
     choices = {"nothing": ()} | {name: (name,) for name in off} | ({"all of these": off} if len(off) > 1 else {})

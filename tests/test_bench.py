@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from protocol.explorations import explore
 from protocol.messages.recovery import RECOVERY_NAMESPACE, CrashErrorCode
 from protocol.signing import read_payload
 from protocol.steps import Role
-from tools import bench_recovery, bench_transfers
+from tools import bench_explorer, bench_recovery, bench_transfers
 from tools.bench import Pair
 
 
@@ -58,3 +59,15 @@ def test_the_pages_of_a_small_run(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("->") for line in lines) == 4
     assert "cores" in lines[0]
+
+
+def test_the_page_of_a_small_exploration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_explorer.main(["--small"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("->") for line in lines) == 3
+    assert "cores" in lines[0] and "times the signatures" in "".join(lines)
+
+
+def test_the_limit_of_an_exploration_is_its_own_signatures() -> None:
+    found = explore(crashes=0)
+    assert bench_explorer.compute_limit(found, 2.0, 0.5) == found.messages * 2.0 + found.steps * 0.5

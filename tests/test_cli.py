@@ -10,7 +10,7 @@ import pytest
 
 from protocol.__main__ import main, show_progress
 from protocol.recovery import TABLE_2, find_recovery_row
-from protocol.rules import NAMES
+from protocol.rules import SAFETY
 from tests.conftest import ALICE, BOB, every_crash_point
 
 
@@ -85,7 +85,7 @@ def test_the_list_of_places_is_complete(capsys: pytest.CaptureFixture[str]) -> N
         (["--at", "3.2", "--before", "0"], "they are 1 to 3"),
         (["--lose", "disk"], "what is lost is log, key, or a number of last entries, not disk"),
         (["--lose", "0"], "not 0"),
-        (["--rule-off", "gravity"], f"there is no rule gravity; the rules are {', '.join(NAMES)}."),
+        (["--rule-off", "gravity"], f"there is no rule gravity; the rules are {', '.join(SAFETY)}."),
         (["--compare-rules", "--rule-off", "gravity"], "there is no rule gravity; the rules are"),
         (["--replace", "sender", "--at", "3.2"], "it is the other gateway's"),
         (["--replace", "sender", "--at", "4.2"], "`python -m protocol --acts` lists the places"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,11 @@ def test_every_link_into_the_repository_leads_somewhere() -> None:
 def test_the_commands_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)\b(?! python3)", README)) <= targets
-    for options in re.findall(r"-m protocol ((?:--\S+ \S+ ?)+)", README):
-        assert main(options.replace("`", "").split()) == 0
+    found = [shlex.split(options) for options in re.findall(r"-m protocol (--[^\n`#]+)", README)]
+    assert len(found) >= 5
+    for options in found:
+        is_long, shows_what_breaks = "--every-rule" in options, bool({"--explore", "--replay"} & {*options})
+        assert is_long or main(options) == int(shows_what_breaks), options
 
 
 def test_the_badge_opens_this_repository_at_notebook_00() -> None:

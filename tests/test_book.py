@@ -10,6 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from tools import book
 from tools.book import NOTEBOOKS, ROOT, canonicalise, find_notebooks
 
 PATHS = find_notebooks([])
@@ -88,7 +89,6 @@ def test_a_notebook_that_was_never_run_does_not_pass() -> None:
 
 
 def test_the_pages_do_not_ask_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tools import book
 
     monkeypatch.setattr(book, "PAGES", tmp_path)
     page = book.write_page(nbformat.read(PATHS[0], as_version=4), PATHS[0]).read_text()
@@ -108,3 +108,13 @@ def test_what_was_printed_in_pieces_is_one_text() -> None:
         texts.append(canonicalise(notebook))
     assert texts[0] == texts[1]
     assert '"!"' in texts[0]
+
+
+def test_a_page_shows_what_is_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed arrives in as many pieces as the moment makes of it."""
+    cell = nbformat.v4.new_code_cell("print('one'); print('two')")
+    cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text) for text in ("one\n", "two\n")]
+    monkeypatch.setattr(book, "execute", lambda path, on_cell: nbformat.v4.new_notebook(cells=[cell]))
+    ((_, notebook, text, _),) = book.run(PATHS[:1])
+    assert [output.text for output in notebook.cells[0].outputs] == ["one\ntwo\n"]
+    assert canonicalise(notebook) == text

@@ -162,7 +162,10 @@ Every page was produced by running its notebook from the first cell.</p>
 
 
 def run(paths: list[Path]) -> Iterator[tuple[Path, Any, str, float]]:
-    """Execute each notebook under one progress bar; yields path, notebook, canonical text and seconds."""
+    """Execute each notebook under one progress bar; yields path, notebook, its text and seconds.
+
+    Both are the canonical form: a page shows what is written down, however the outputs arrived.
+    """
     import nbformat
     from tqdm import tqdm
 
@@ -171,9 +174,9 @@ def run(paths: list[Path]) -> Iterator[tuple[Path, Any, str, float]]:
         for path in paths:
             bar.set_description(path.stem)
             started = time.monotonic()
-            notebook = execute(path, on_cell=lambda **_: bar.update(1))
+            text = canonicalise(execute(path, on_cell=lambda **_: bar.update(1)))
             with bar.external_write_mode(sys.stdout):
-                yield path, notebook, canonicalise(notebook), time.monotonic() - started
+                yield path, nbformat.reads(text, as_version=4), text, time.monotonic() - started
 
 
 def prepare_environment() -> None:

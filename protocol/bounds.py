@@ -12,7 +12,7 @@ An ending that needs what the bounds do not allow cannot be asked for: a lock do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Final
 
@@ -35,7 +35,14 @@ WORDS: Final = {  # of one, and of several
     "keys": ("lost key", "lost keys"),
     "cuts": ("cut", "cuts"),
     "lands": ("late order", "late orders"),
+    "takeovers": ("takeover", "takeovers"),
+    "pauses": ("pause", "pauses"),
 }
+
+
+def write_slots(slots: Mapping[str, int]) -> list[str]:
+    """What may happen, in words."""
+    return [f"{count} {WORDS[name][count > 1]}" for name, count in slots.items() if count]
 
 
 @dataclass(frozen=True)
@@ -71,15 +78,19 @@ class Bounds:
 
     def __str__(self) -> str:
         """What may happen, in words."""
-        words = [f"{count} {WORDS[name][count > 1]}" for name, count in self.slots.items() if count]
         sessions = [f"{self.sessions} sessions"] if self.sessions > 1 else []
-        return ", ".join([*sessions, *words, *([self.lock_type] if self.lock_type else [])]) or "no fault"
+        lock = [self.lock_type] if self.lock_type else []
+        return ", ".join([*sessions, *write_slots(self.slots), *lock]) or "no fault"
 
     @property
     def slots(self) -> dict[str, int]:
         """How often what may happen that is not free."""
         names = (each.name for each in fields(Bounds) if each.name not in ("sessions", "lock_type"))
         return {name: getattr(self, name) for name in names}
+
+    def make_conditions(self, flipped: tuple[str, ...]) -> Conditions:
+        """What stands before the text of a run that was found within them."""
+        return Conditions(flipped, self.lock_type)
 
 
 DEFAULT: Final = (Bounds(crashes=2, losses=1), Bounds(crashes=2, duplicates=1))

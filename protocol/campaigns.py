@@ -22,15 +22,14 @@ from typing import Any, Final
 
 from protocol.bounds import DEFAULT, Bounds, join_bounds, make_plan
 from protocol.errors import Misuse
-from protocol.evidence import write_table
-from protocol.explorations import Exploration, Found, Search, Task, explore, run_search, show_count, write_columns
+from protocol.evidence import write_columns, write_table
+from protocol.explorations import Exploration, Found, Search, Task, explore, run_search, show_count
 from protocol.explorer import Progress
 from protocol.pair_plans import (
     PairBounds,
     choose_pair_properties,
     list_pair_left_out,
     make_pair_plan,
-    write_pair_actions,
 )
 from protocol.properties import Kind
 from protocol.rules import DRAFTS, NAMES, vary
@@ -169,7 +168,7 @@ class _Stopping:
 
 # The smallest bounds that were found in which something breaks without a rule, or with a behaviour of the drafts; where
 # nothing breaks, the bounds that were searched. What is explored otherwise than a transfer is here as a Task.
-TAKEOVERS: Final = Search(make_pair_plan, choose_pair_properties, list_pair_left_out, write_pair_actions)
+TAKEOVERS: Final = Search(make_pair_plan, choose_pair_properties, list_pair_left_out)
 SHOWN_BY: Final[Mapping[str, Bounds | Task]] = {
     "log_before_acting": Bounds(crashes=1),
     "ask_the_ledger_before_repeating": Bounds(crashes=1),

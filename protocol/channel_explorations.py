@@ -16,6 +16,7 @@ from typing import Any, Final
 from protocol.channel_replays import NAMES, StillChannelWorld, label_post, make_update
 from protocol.channel_units import ChannelUnit, ChannelView, own_cid, read_message
 from protocol.errors import Misuse
+from protocol.explorations import Found, list_found
 from protocol.explorer import Explorer
 from protocol.plans import Move, Plan, verify_count
 from protocol.properties import Kind, Property, Scene
@@ -199,17 +200,6 @@ def make_channel_plan(bounds: ChannelBounds) -> Plan:
 
 
 @dataclass(frozen=True)
-class ChannelVerdict:
-    """What came of one property, and the shortest run that breaks it, or that shows it happen."""
-
-    name: str
-    kind: Kind
-    words: str
-    holds: bool
-    run: str = ""
-
-
-@dataclass(frozen=True)
 class ChannelExploration:
     """What one search has found."""
 
@@ -219,10 +209,10 @@ class ChannelExploration:
     steps: int  # computed with the real code
     depth: int
     is_whole: bool
-    verdicts: tuple[ChannelVerdict, ...]
+    verdicts: tuple[Found, ...]
 
     @property
-    def broken(self) -> list[ChannelVerdict]:
+    def broken(self) -> list[Found]:
         return [verdict for verdict in self.verdicts if not verdict.holds]
 
     def __repr__(self) -> str:
@@ -235,13 +225,13 @@ class ChannelExploration:
         rows += [f"  {verdict.name:{width}}  {self._tell(verdict)}" for verdict in self.verdicts]
         return "\n".join(rows)
 
-    def _tell(self, verdict: ChannelVerdict) -> str:
+    def _tell(self, verdict: Found) -> str:
         so_far = "" if self.is_whole else " so far"
         if verdict.kind is Kind.SOMETIMES:
             return f"{'happens' if verdict.holds else f'NEVER{so_far}'}: {verdict.words}"
         if verdict.holds:
             return f"holds{so_far}: {verdict.words}"
-        return f"BROKEN: {verdict.words}\n    {verdict.run}"
+        return f"BROKEN: {verdict.words}\n    {verdict.text}"
 
 
 def explore_channel(*, most_states: int | None = None, **bounds: Any) -> ChannelExploration:
@@ -253,16 +243,6 @@ def search_channel(bounds: ChannelBounds, most_states: int | None = None) -> Cha
     properties = list_properties(bounds)
     search = Explorer(make_channel_plan(bounds), properties, most_states=most_states).run()
     before = f"{bounds.aborting} aborts; " if bounds.aborting else ""
-    verdicts = [
-        ChannelVerdict(
-            each.name,
-            each.kind,
-            each.words,
-            verdict.holds,
-            before + write_actions(search, verdict.place) if verdict.place is not None else "",
-        )
-        for each, verdict in zip(properties, search.list_verdicts(), strict=True)
-    ]
     return ChannelExploration(
         bounds,
         len(search.states),
@@ -270,5 +250,5 @@ def search_channel(bounds: ChannelBounds, most_states: int | None = None) -> Cha
         search.computed,
         len(search.depths) - 1,
         search.is_whole,
-        tuple(verdicts),
+        list_found(search, lambda place: before + write_actions(search, place)),
     )

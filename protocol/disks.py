@@ -15,7 +15,8 @@ from typing import Any
 from protocol.automata import Cut, SideState
 from protocol.faults import Tripwire
 from protocol.ledger import Ledger, Order
-from protocol.log import LogEntry, MemoryLog, is_reopening
+from protocol.log import LogEntry, MemoryLog
+from protocol.memories import copy_value
 
 
 class Recorder(Tripwire):
@@ -60,11 +61,7 @@ class UnitLog(MemoryLog):
         """What a disk has. Nothing is verified: it was when it was written."""
         self._entries, self._closed, self.written = {}, set(), list(written)
         for entry, closes in self.written:
-            self._entries.setdefault(entry.sessionId, []).append(entry)
-            if closes:
-                self._closed.add(entry.sessionId)
-            elif is_reopening(entry):
-                self._closed.discard(entry.sessionId)
+            self._keep(entry, closes)
 
     @contextmanager
     def group(self) -> Iterator[None]:
@@ -99,6 +96,14 @@ class UnitLog(MemoryLog):
 
 class UnitLedger(Ledger):
     """The network, with a name for all that it has done."""
+
+    def take_copy(self) -> dict[str, Any]:
+        """What it has: assets, receipts, locks."""
+        return {name: copy_value(value) for name, value in vars(self).items() if type(value) in (dict, list)}
+
+    def load(self, copy: dict[str, Any]) -> None:
+        """What it had when this was taken."""
+        vars(self).update(copy_value(copy))
 
     @property
     def key(self) -> tuple[Any, ...]:

@@ -195,3 +195,14 @@ def write_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for row in rows
     )
     return f"<table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def write_columns(rows: Sequence[tuple[str, ...]]) -> str:
+    """Columns beside each other. A row of one cell is a line of its own."""
+    wide = [row for row in rows if len(row) > 1]
+    widths = [max(map(len, column)) for column in zip(*wide, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) if len(row) > 1 else row[0]
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)

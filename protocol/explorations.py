@@ -23,11 +23,11 @@ from typing import Any, Final, NamedTuple
 
 from protocol.bounds import Bounds, choose_properties, list_left_out, make_bounds, make_plan
 from protocol.errors import Misuse
-from protocol.evidence import write_table
+from protocol.evidence import write_columns, write_table
 from protocol.explorer import Explorer, Progress
 from protocol.plans import Plan
 from protocol.properties import Kind, Property
-from protocol.replays import Conditions, Replay, replay, write_actions
+from protocol.replays import Replay, replay, write_actions
 from protocol.rules import vary
 
 
@@ -210,17 +210,6 @@ class Exploration:
         return write_columns([(self.title,), *((note,) for note in self.notes), ("",), *self.rows])
 
 
-def write_columns(rows: list[tuple[str, ...]]) -> str:
-    """Columns beside each other. A row of one cell is a line of its own."""
-    wide = [row for row in rows if len(row) > 1]
-    widths = [max(map(len, column)) for column in zip(*wide, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) if len(row) > 1 else row[0]
-        for row in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)
-
-
 # ---------------------------------------------------------------------- one search
 
 
@@ -240,17 +229,10 @@ def explore(
 
 def run_search(task: Task, report: Callable[[Progress], None] = lambda progress: None) -> Exploration:
     """What any process can do with a task."""
-    search, conditions = task.search, Conditions(task.flipped, task.bounds.lock_type)
+    search, conditions = task.search, task.bounds.make_conditions(task.flipped)
     properties = search.choose_properties(task.bounds)
     plan = search.make_plan(task.flipped, task.bounds)
     explorer = Explorer(plan, properties, most_states=task.most_states).run(report)
-    verdicts = []
-    for each, verdict in zip(properties, explorer.list_verdicts(), strict=True):
-        place, text = verdict.place, ""
-        if place is not None:
-            text = f"{conditions}{search.write(explorer, place)}"
-        length = None if place is None else explorer.find_depth(place)
-        verdicts.append(Found(each.name, each.kind, each.words, verdict.holds, length, text))
     return Exploration(
         task,
         len(explorer.states),
@@ -261,58 +243,72 @@ def run_search(task: Task, report: Callable[[Progress], None] = lambda progress:
         tuple(explorer.depths),
         explorer.waiting,
         explorer.truncated,
-        tuple(verdicts),
+        list_found(explorer, lambda place: f"{conditions}{search.write(explorer, place)}"),
         explorer.seconds,
         explorer.measure_state(),
     )
 
 
+def list_found(explorer: Explorer, write: Callable[[int], str]) -> tuple[Found, ...]:
+    """What came of each property; `write` says as text how a state is reached."""
+    found = []
+    for each, verdict in zip(explorer.properties, explorer.list_verdicts(), strict=True):
+        place = verdict.place
+        shown = (None, "") if place is None else (explorer.find_depth(place), write(place))
+        found.append(Found(each.name, each.kind, each.words, verdict.holds, *shown))
+    return tuple(found)
+
+
 @contextmanager
 def show_states(progress: bool | None) -> Iterator[Callable[[Progress], None]]:
     """Tells somebody who waits how far a search is: states, states per second, time, depth."""
-    if not (sys.stderr.isatty() if progress is None else progress):
-        yield lambda progress: None
-        return
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:  # it comes with the book, not with the package
-        yield _tell
-        sys.stderr.write("\r\033[K")
-        return
-    with tqdm(unit="state", leave=False) as bar:
+    with _open_bar(progress, unit="state") as bar:
 
         def advance(progress: Progress) -> None:
+            if bar is None:
+                _say(f"{progress.states:,} states, depth {progress.depth}, {progress.seconds:.0f} s")
+                return
             bar.set_postfix_str(f"depth {progress.depth}, {progress.waiting:,} to go on from", refresh=False)
             bar.update(progress.states - bar.n)
             bar.refresh()
 
-        yield advance
+        yield advance if _is_shown(progress) else lambda progress: None
 
 
 @contextmanager
 def show_count(total: int, progress: bool | None) -> Iterator[Callable[[], None]]:
     """Tells somebody who waits how many searches of how many are done."""
-    if not (sys.stderr.isatty() if progress is None else progress):
-        yield lambda: None
+    done = count(1)
+    with _open_bar(progress, total=total, unit="search") as bar:
+
+        def advance() -> None:
+            if bar is None:
+                _say(f"{next(done)} of {total} searches")
+                return
+            bar.update()
+            bar.refresh()
+
+        yield advance if _is_shown(progress) else lambda: None
+
+
+def _is_shown(progress: bool | None) -> bool:
+    return sys.stderr.isatty() if progress is None else progress
+
+
+@contextmanager
+def _open_bar(progress: bool | None, **how: Any) -> Iterator[Any]:
+    """A bar on stderr; None where none is wanted, or there is none: it comes with the book, not with the package."""
+    if not _is_shown(progress):
+        yield None
         return
     try:
         from tqdm.auto import tqdm
     except ImportError:
-        done = count(1)
-        yield lambda: _say(f"{next(done)} of {total} searches")
+        yield None
         sys.stderr.write("\r\033[K")
         return
-    with tqdm(total=total, unit="search", leave=False) as bar:
-
-        def advance() -> None:
-            bar.update()
-            bar.refresh()
-
-        yield advance
-
-
-def _tell(progress: Progress) -> None:
-    _say(f"{progress.states:,} states, depth {progress.depth}, {progress.seconds:.0f} s")
+    with tqdm(leave=False, **how) as bar:
+        yield bar
 
 
 def _say(words: str) -> None:

@@ -66,7 +66,6 @@ class Explorer:
         self.tables = tuple(Table(side) for side in plan.sides)
         self.link = self._make_link()
         self.messages = self.link.messages
-        self._slots = list(plan.slots)
         self._weights = self._compute_weights()
         self.states: list[int] = []
         self._index: dict[int, int] = {}
@@ -91,7 +90,7 @@ class Explorer:
     def run(self, report: Callable[[Progress], None] = lambda progress: None) -> Explorer:
         """Search to the end of the bounds, or until interrupted; then `is_whole` is False, and nothing is lost."""
         begin = last = time.monotonic()
-        budget = sum(count * weight for count, weight in zip(self.plan.slots.values(), self._weights, strict=True))
+        budget = sum(count * self._weights[slot] for slot, count in self.plan.slots.items())
         one, other = (table.number(table.side.initial) for table in self.tables)
         self._add(self._pack(one, other, 0, budget), 0, Action("begin", 0))
         place = 0
@@ -270,10 +269,11 @@ class Explorer:
 
     # ------------------------------------------------------------------ global states
 
-    def _compute_weights(self) -> list[int]:
-        weights, weight = [], 1
-        for count in self.plan.slots.values():
-            weights.append(weight)
+    def _compute_weights(self) -> dict[str, int]:
+        """What one of each slot counts in the number that is the budget."""
+        weights, weight = {}, 1
+        for slot, count in self.plan.slots.items():
+            weights[slot] = weight
             weight *= count + 1
         return weights
 
@@ -281,10 +281,9 @@ class Explorer:
         """What is left of the budget; None if it does not allow it."""
         if slot is None:
             return budget
-        if slot not in self.plan.slots:
+        weight = self._weights.get(slot)
+        if weight is None:
             return None
-        place = self._slots.index(slot)
-        weight = self._weights[place]
         return budget - weight if budget // weight % (self.plan.slots[slot] + 1) else None
 
     @staticmethod

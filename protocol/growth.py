@@ -17,7 +17,8 @@ from typing import Final
 from protocol.bounds import Bounds
 from protocol.diagrams import STYLE
 from protocol.errors import Misuse
-from protocol.explorations import Exploration, write_columns
+from protocol.evidence import write_columns
+from protocol.explorations import Exploration
 
 LEFT, DECADE, RIGHT = 190, 112, 70  # pixels: the words of the bounds, a factor of ten, the number after a bar
 TOP, PITCH, BAR = 62, 34, 11

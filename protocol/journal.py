@@ -31,7 +31,7 @@ from protocol.messages.satp import NO_ID, VERSION
 from protocol.negotiation import Identity
 from protocol.objects import Json, canonical, digest
 from protocol.rules import Rules
-from protocol.session import Session
+from protocol.session import Session, read_session
 from protocol.signing import Signed, extract, reread
 from protocol.steps import LAST, RESTART, Role, Row
 
@@ -82,12 +82,9 @@ class Journal:
         if session_id == NO_ID:
             return None  # the gateway's own log, about its restarts
         if session_id not in self._sessions:
-            entries = self._log.getLog(session_id)
-            if not entries:
+            session = read_session(session_id, self.identity.gateway_id, self._log.getLog(session_id))
+            if session is None:
                 return None
-            session = Session(session_id, self.identity.gateway_id)
-            for entry in entries:
-                session.apply(entry)
             self._sessions[session_id] = session
         return self._sessions[session_id]
 

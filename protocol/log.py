@@ -376,12 +376,15 @@ class MemoryLog(LogStorage):
         verify_continues(entry, len(entries), entries[-1].compute_hash() if entries else None)
         if self._depth:
             self._undo.append((entry.sessionId, entry.sessionId in self._closed))
+        self._keep(entry, closes)
+        return entry.sequenceNumber
+
+    def _keep(self, entry: LogEntry, closes: bool) -> None:
         self._entries.setdefault(entry.sessionId, []).append(entry)
         if closes:
             self._closed.add(entry.sessionId)
         elif is_reopening(entry):
             self._closed.discard(entry.sessionId)
-        return entry.sequenceNumber
 
     def getLogEntry(self, session_id: str, number: int) -> LogEntry:
         entries = self._entries.get(session_id, [])

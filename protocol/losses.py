@@ -37,6 +37,11 @@ def put_log_back(path: Path, copy: bytes) -> None:
     path.write_bytes(copy)
 
 
+def is_closed(entry: LogEntry) -> bool:
+    """Whether a log that ends with this entry has its session closed."""
+    return entry.sessionId == NO_ID or is_end(entry)
+
+
 def lose_tail(path: Path, count: int) -> int:
     """The last `count` entries of a log are gone, whatever session they belong to; returns how many there were."""
     if not path.exists():
@@ -52,8 +57,7 @@ def lose_tail(path: Path, count: int) -> int:
                 database.execute("DELETE FROM session WHERE id = ?", (session_id,))
                 continue
             last = LogEntry.from_bytes(row[0])
-            is_open = int(session_id != NO_ID and not is_end(last))
-            state = (last.sequenceNumber, last.compute_hash(), is_open, session_id)
+            state = (last.sequenceNumber, last.compute_hash(), int(not is_closed(last)), session_id)
             database.execute("UPDATE session SET length = ?, last_hash = ?, is_open = ? WHERE id = ?", state)
     database.close()
     return len(lost)

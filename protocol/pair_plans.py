@@ -10,19 +10,19 @@ With `comes_back=False` a primary that was stopped never does: then progress is 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from typing import Any
 
 from protocol.automata import Event, Outcome
+from protocol.bounds import write_slots
 from protocol.errors import Misuse
 from protocol.example import make_proposal
-from protocol.explorer import Explorer
 from protocol.letters import AFTER, BACKUP, PRIMARY, Letter, is_lost, label_letter
 from protocol.offers import Outgoing
 from protocol.pairs import Pair
 from protocol.peers import CertifiedKeys
 from protocol.plans import Move, Plan, verify_count
 from protocol.properties import ENDINGS, ONE_IN_CHARGE, TRANSFER, Property
-from protocol.replays import write_actions
+from protocol.replays import Conditions
 from protocol.rules import Rules, vary
 from protocol.steps import Role
 from protocol.successions import Succession
@@ -80,18 +80,6 @@ class Counterparty(Unit):
 
 # ---------------------------------------------------------------------- what is explored
 
-SINGULAR: Final = {
-    "takeovers": "takeover",
-    "pauses": "pause",
-    "crashes": "crash",
-    "losses": "loss",
-    "duplicates": "duplicate",
-    "waits": "wait",
-    "early": "early time-out",
-    "aborts": "abort",
-    "lands": "late order",
-}
-
 
 @dataclass(frozen=True)
 class PairBounds:
@@ -112,9 +100,18 @@ class PairBounds:
 
     def __str__(self) -> str:
         """What may happen, in words."""
-        counts = {each.name: getattr(self, each.name) for each in fields(self) if each.type == "int"}
-        words = [f"{count} {name if count > 1 else SINGULAR[name]}" for name, count in counts.items() if count]
-        return ", ".join([f"backup of {self.of}", *words])
+        lock = [self.lock_type] if self.lock_type else []
+        return ", ".join([f"backup of {self.of}", *write_slots(self.slots), *lock])
+
+    @property
+    def slots(self) -> dict[str, int]:
+        """How often what may happen that is not free."""
+        names = (each.name for each in fields(self) if each.name not in ("of", "comes_back", "lock_type"))
+        return {name: getattr(self, name) for name in names}
+
+    def make_conditions(self, flipped: tuple[str, ...]) -> Conditions:
+        """What stands before the text of a run that was found within them."""
+        return Conditions(flipped, self.lock_type, self.of)
 
 
 def make_pair_plan(flipped: tuple[str, ...], bounds: PairBounds) -> Plan:
@@ -126,8 +123,7 @@ def make_pair_plan(flipped: tuple[str, ...], bounds: PairBounds) -> Plan:
         (Pair if role == bounds.of else Counterparty)(role, rules, keeps_orders=keeps, lock_type=bounds.lock_type)
         for role in Role
     )
-    slots = {each.name: getattr(bounds, each.name) for each in fields(bounds) if each.type == "int"}
-    for name, count in slots.items():
+    for name, count in bounds.slots.items():
         verify_count(name, count)
     back = (
         [Move((kind, node)) for kind in ("restart", "wake") for node in AFTER]
@@ -144,7 +140,7 @@ def make_pair_plan(flipped: tuple[str, ...], bounds: PairBounds) -> Plan:
     )
     return Plan(
         (sides[0], sides[1]),
-        slots | {"start": 1},
+        bounds.slots | {"start": 1},
         ((0, Move(("start", 0), "start")),),
         (*alone, Move(("time out", None)), Move(("abort", 0), "aborts")),
         (*alone, Move(("restart", None)), Move(("land", None), "lands")),
@@ -165,9 +161,3 @@ def list_pair_left_out(bounds: PairBounds) -> tuple[str, ...]:
     """The endings that are not asked for here."""
     del bounds
     return tuple(each.name for each in ENDINGS if each.name != "completes")
-
-
-def write_pair_actions(search: Explorer, place: int) -> str:
-    """A shortest way to a state, with whose backup it is."""
-    pair = next(side for side in search.plan.sides if isinstance(side, Pair))
-    return f"backup of {pair.role}; {write_actions(search, place)}"

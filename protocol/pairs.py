@@ -33,14 +33,13 @@ from protocol.certificates import Certificate
 from protocol.disks import Recorder, UnitLog
 from protocol.errors import Misuse, NotYet
 from protocol.example import make_proposal
-from protocol.faults import WatchedLog, WatchedNetwork
 from protocol.gateway import Gateway
 from protocol.lease import LEASE_S, Fenced, Lease
 from protocol.ledger import LedgerRefused, Order
 from protocol.letters import AFTER, Letter
 from protocol.link import OFFER, read_label
 from protocol.log import Conflict, LogEntry
-from protocol.memories import Contents, copy_value, find_parts, freeze, put_back, take_apart
+from protocol.memories import Contents, freeze, put_back, take_apart
 from protocol.negotiation import Identity
 from protocol.offers import Outgoing
 from protocol.processes import START
@@ -48,13 +47,13 @@ from protocol.rules import Rules
 from protocol.steps import Role
 from protocol.units import (
     ASKED,
-    LOCK_S,
     State,
     Transfer,
     Unit,
     View,
     compute_key,
     find_sessions,
+    is_comparing,
     is_in_order,
     show_ledger,
     show_session,
@@ -378,19 +377,7 @@ class Pair(Unit):
         if self._nodes[self._at].has_replaced:
             backups = [other.public]
             certificate = self._registry.certify(self.at_work, own.public, backups=backups, owner_of=self.id)
-        gateway = Gateway(
-            identity,
-            WatchedLog(self._log, self.at_work, self._recorder, lambda event: None, self._clock.tell),
-            WatchedNetwork(self._ledger, self.at_work, self._recorder, lambda event: None, self._clock.tell),
-            peers=self._registry.make_ring(self.id),
-            networks=self._networks,
-            now=self._clock.read,
-            make_nonce=self._make_nonce,
-            rules=self.rules,
-            certificate=certificate,
-        )
-        parts = find_parts(gateway)
-        return gateway, parts, take_apart(parts)
+        return self._make_gateway(self.at_work, identity, certificate)
 
     def _make_nonce(self) -> str:
         self._nonces += 1
@@ -411,11 +398,10 @@ class Pair(Unit):
 
     def _load_shared(self, state: PairState) -> None:
         """What survives every crash."""
-        self._waits = state.waits
-        self._clock.time = START + timedelta(seconds=state.waits * (LOCK_S + 1))
+        self._set_clock(state.waits)
         self._log.load(state.log)
         self._log.holder, self._log.present = self._name(state.holder), state.present
-        vars(self._ledger).update(copy_value(state.ledger))
+        self._ledger.load(state.ledger)
 
     def _copy(self) -> PairState:
         return self._copy_node(AT_WORK)
@@ -424,12 +410,11 @@ class Pair(Unit):
         """The present, with the node that has worked."""
         node = self._make_node(DOWN if standing == AT_WORK and self._gateway is None else standing)
         if standing == AT_WORK and self._gateway is not None:
-            process, gateway = take_apart(self._parts), self._gateway
+            process = take_apart(self._parts)
             memory = tuple(self._freeze_part(part) for part in process)
-            is_comparing = bool(gateway.find_unheard()) or gateway.has_pending
             session = find_sessions(process).get(self.sessions[0])
             known = None if session is None else show_session(session)
-            node = replace(node, nonces=self._nonces, is_comparing=is_comparing, known=known)
+            node = replace(node, nonces=self._nonces, is_comparing=is_comparing(self._gateway), known=known)
             node = replace(node, process=process, memory=memory)
         return self._make_pair_state(node)
 
@@ -463,7 +448,6 @@ class Pair(Unit):
         nodes = list(self._nodes)
         if node is not None:
             nodes[self._at] = node
-        ledger = {name: copy_value(value) for name, value in vars(self._ledger).items() if type(value) in (dict, list)}
         holder, log = AFTER.index(self._log.holder.removeprefix(self.id)), self._log
         kept = (log.key, self._ledger.key, self._failure, log.is_in_order)
         counts = (self._waits, holder, log.present)
@@ -476,7 +460,7 @@ class Pair(Unit):
             max(each.nonces for each in nodes),
             "process",
             tuple(log.written),
-            ledger,
+            self._ledger.take_copy(),
             kept,
             nodes=tuple(nodes),
             holder=holder,

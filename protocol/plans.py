@@ -75,7 +75,6 @@ class Plan(NamedTuple):
     loses_connection: bool = True
     keeps_messages: bool = False
     most_attempts: int = 6
-    title: str = ""
     is_lost: Callable[[str, Message], bool] = lambda name, message: False  # what an outcome's `loses` names
 
 

@@ -127,7 +127,7 @@ class Proof:
     @property
     def replay_text(self) -> str:
         """The run and how it goes on, to be given to `replay`."""
-        return f"{Conditions(self.flipped, self.bounds.lock_type)}{self.run} {self.onwards}".rstrip()
+        return f"{self.bounds.make_conditions(self.flipped)}{self.run} {self.onwards}".rstrip()
 
     def replay(self) -> Replay:
         return replay(self.replay_text)
@@ -226,7 +226,7 @@ class Takeover:
 
     def replay_shortest(self, *flipped: str) -> Replay:
         """The shortest run that a search with a backup has found, under these rules."""
-        return replay(f"{Conditions(flipped)}backup of {self.who}; {self.run}")
+        return replay(f"{Conditions(flipped, backup_of=self.who)}{self.run}")
 
     @property
     def broken(self) -> tuple[str, ...]:

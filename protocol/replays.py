@@ -35,12 +35,12 @@ from protocol.plans import Action, Crash
 from protocol.properties import Property, Scene
 from protocol.replacement import Node, PrimaryBackup
 from protocol.rules import DRAFTS, NAMES, SAFETY, Rules, vary
-from protocol.session import Session
+from protocol.session import Session, read_session
 from protocol.signing import KeyPair
 from protocol.steps import Role
 from protocol.stores import SQLiteLog
 from protocol.trace import TimedOut
-from protocol.units import LOCK_S, Transfer, View, is_in_order, read_session, show_ledger, show_session
+from protocol.units import LOCK_S, Transfer, View, is_comparing, is_in_order, show_ledger, show_session
 
 HOWS: Final = {"deliver": "", "lose": "-", "twice": "+"}
 LETTERS: Final = {"S": Role.SENDER, "R": Role.RECIPIENT}
@@ -349,12 +349,11 @@ class Replay:
             Transfer(*show_session(self._find_session(side, name)), *show_ledger(side.ledger, side.id, name, asset))
             for _, (name, asset) in sorted(self.started.items())
         )
-        is_comparing = gateway is not None and (bool(gateway.find_unheard()) or gateway.has_pending)
         if not isinstance(side, Node) or not isinstance(self.world, StillBackups):
-            return View(gateway is not None, is_comparing, transfers)
+            return View(gateway is not None, is_comparing(gateway), transfers)
         is_up = any(node.gateway is not None for node in self.world._list_nodes(side.role))
         is_in_order = self.world.is_in_order(side.name)
-        return View(is_up, is_comparing or not side.is_awake, transfers, is_in_order=is_in_order)
+        return View(is_up, is_comparing(gateway) or not side.is_awake, transfers, is_in_order=is_in_order)
 
     def _find_session(self, side: Side, session_id: str) -> Session | None:
         if side.gateway is not None and side.is_awake:

@@ -17,7 +17,7 @@ or mint alone. It can be undone, or completed if the asset is burned; it has no 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from protocol.errors import BAD_SIGNATURE, INSUFFICIENT_PERMISSIONS, INVALID_MESSAGE_TYPE, Refused, satp_code
@@ -445,6 +445,14 @@ _BODIES: dict[str, Callable[[Session, str], Json]] = {
     "2.2": lambda session, now: {"lockAssertionExpiration": session.receipts["2.1"].get("expiry", NEVER)},
     "3.9": lambda session, now: {"hashTransferCommence": session.message_of["1.3"]},
 }
+
+
+def read_session(session_id: str, gateway_id: str, entries: Sequence[LogEntry]) -> Session | None:
+    """A session as the log of a gateway tells it; None if it tells nothing."""
+    session = Session(session_id, gateway_id)
+    for entry in entries:
+        session.apply(entry)
+    return session if entries else None
 
 
 def read_receipt(compact: str, network: str, networks: KeyRing, where: str, code: str) -> Json:

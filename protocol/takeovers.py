@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 from protocol.errors import Misuse
-from protocol.evidence import write_table
+from protocol.evidence import write_columns, write_table
 from protocol.lease import LEASE_S
 from protocol.ledger import State
 from protocol.network import World
@@ -303,10 +303,7 @@ class ModeTable(dict[tuple[str, int | None], tuple[ModeRun, ModeRun]]):
         return write_table(self.heads, self.rows)
 
     def __repr__(self) -> str:
-        table = [self.heads, *self.rows]
-        widths = [max(len(row[column]) for row in table) for column in range(len(self.heads))]
-        lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
-        return "\n".join(line.rstrip() for line in lines)
+        return write_columns([self.heads, *self.rows])
 
 
 def compare_modes(away_s: Iterable[int | None] = (10, 60, 600, None)) -> ModeTable:

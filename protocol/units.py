@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 from protocol.automata import Event, Outcome
+from protocol.certificates import Certificate
 from protocol.disks import Recorder, UnitLedger, UnitLog
 from protocol.errors import Misuse, NotYet
 from protocol.example import CLAIM, OWNERS, make_proposal
@@ -35,16 +36,16 @@ from protocol.gateway import Gateway
 from protocol.ledger import Ledger, LedgerRefused, Order
 from protocol.ledger import State as AssetState
 from protocol.link import Clock, Registry
-from protocol.log import LogEntry, is_end
-from protocol.memories import Contents, copy_value, find_parts, freeze, put_back, take_apart
+from protocol.log import LogEntry
+from protocol.losses import is_closed
+from protocol.memories import Contents, find_parts, freeze, put_back, take_apart
 from protocol.messages.recovery import CrashErrorCode
-from protocol.messages.satp import NO_ID
 from protocol.negotiation import Identity
 from protocol.objects import Json
 from protocol.offers import Outgoing
 from protocol.processes import START
 from protocol.rules import Rules
-from protocol.session import Session
+from protocol.session import Session, read_session
 from protocol.signing import KeyPair, KeyRing
 from protocol.steps import Role
 from protocol.successions import Succession
@@ -235,9 +236,12 @@ class Unit:
         """The time of a lock passes. The network that has the lock says whether there is one."""
         if self.role is Role.SENDER and not any(asset.expiry for asset in self._ledger.assets):
             raise NotYet("no lock is live that could expire")
-        self._waits += 1
-        self._clock.time = START + timedelta(seconds=self._waits * (LOCK_S + 1))
+        self._set_clock(self._waits + 1)
         _ = self._ledger.assets  # what is due is due now
+
+    def _set_clock(self, waits: int) -> None:
+        self._waits = waits
+        self._clock.time = START + timedelta(seconds=waits * (LOCK_S + 1))
 
     def _land(self) -> None:
         """The order that a crash has left on its way arrives."""
@@ -272,10 +276,16 @@ class Unit:
         former = tuple(key.public for key in keys[:-1])
         identity = Identity(self.id, self._ledger.network_id, keys[-1], former)
         certificate = self._registry.certify(self.id, keys[-1].public, serial=self._serial) if former else None
+        return self._make_gateway(self.id, identity, certificate)
+
+    def _make_gateway(
+        self, name: str, identity: Identity, certificate: Certificate | None
+    ) -> tuple[Gateway, list[Any], Contents]:
+        """A gateway, its parts, and what they hold at its beginning. `name` is that of its machine."""
         gateway = Gateway(
             identity,
-            WatchedLog(self._log, self.id, self._recorder, _ignore, self._clock.tell),
-            WatchedNetwork(self._ledger, self.id, self._recorder, _ignore, self._clock.tell),
+            WatchedLog(self._log, name, self._recorder, _ignore, self._clock.tell),
+            WatchedNetwork(self._ledger, name, self._recorder, _ignore, self._clock.tell),
             peers=self._registry.make_ring(self.id),
             networks=self._networks,
             now=self._clock.read,
@@ -297,11 +307,11 @@ class Unit:
     # ------------------------------------------------------------------ states
 
     def _load(self, state: State) -> None:
-        self._waits, self._serial, self._loss, self._order = state.waits, state.serial, state.loss, state.order
+        self._serial, self._loss, self._order = state.serial, state.loss, state.order
         self._restarts, self._nonces, self._failure = state.restarts, state.nonces, ""
-        self._clock.time = START + timedelta(seconds=state.waits * (LOCK_S + 1))
+        self._set_clock(state.waits)
         self._log.load(state.log)
-        vars(self._ledger).update(copy_value(state.ledger))
+        self._ledger.load(state.ledger)
         if state.process is None:
             self._gateway = None
             return
@@ -317,7 +327,6 @@ class Unit:
             return self._make_state(None, order or self._order)
 
     def _make_state(self, process: Contents | None, order: Order | None) -> State:
-        ledger = {name: copy_value(value) for name, value in vars(self._ledger).items() if type(value) in (dict, list)}
         memory = None if process is None else tuple(self._freeze_part(part) for part in process)
         nonces = 0 if process is None else self._nonces
         counts = (self._waits, self._serial, self._restarts, nonces, self._loss)
@@ -327,7 +336,7 @@ class Unit:
             self._make_view(process),
             *counts,
             tuple(self._log.written),
-            ledger,
+            self._ledger.take_copy(),
             kept,
             order,
             process,
@@ -346,10 +355,9 @@ class Unit:
 
     def _make_view(self, process: Contents | None) -> View:
         gateway = None if process is None else self._gateway
-        is_comparing = gateway is not None and (bool(gateway.find_unheard()) or gateway.has_pending)
         known = {} if process is None else find_sessions(process)
         transfers = tuple(self._make_transfer(proposal, known) for proposal in self._proposals)
-        return View(gateway is not None, is_comparing, transfers, self._failure)
+        return View(gateway is not None, is_comparing(gateway), transfers, self._failure)
 
     def _make_transfer(self, proposal: Json, known: dict[str, Session]) -> Transfer:
         session_id, asset_id = proposal["sessionId"], proposal["transferInitClaim"]["digitalAssetId"]
@@ -374,6 +382,11 @@ def _make_ids(number: int) -> tuple[str, str, str] | None:
     return one, two, three
 
 
+def is_comparing(gateway: Gateway | None) -> bool:
+    """Whether it came back and has something left to compare; one that is down has not."""
+    return gateway is not None and (bool(gateway.find_unheard()) or gateway.has_pending)
+
+
 def find_sessions(process: Contents) -> dict[str, Session]:
     found: dict[str, Session] = next(part["_sessions"] for part in process if "_sessions" in part)
     return found
@@ -387,14 +400,6 @@ def show_ledger(
     receipts = ledger.actions_of(gateway_id, session_id)
     actions = tuple(receipt.action for receipt in receipts if receipt.action != "record")
     return tuple(sorted(asset.owner for asset in assets if asset.state is AssetState.FREE)), actions
-
-
-def read_session(session_id: str, gateway_id: str, entries: Sequence[LogEntry]) -> Session | None:
-    """A session as the log of a gateway tells it; None if it tells nothing."""
-    session = Session(session_id, gateway_id)
-    for entry in entries:
-        session.apply(entry)
-    return session if entries else None
 
 
 def show_session(session: Session | None) -> tuple[str, frozenset[str]]:
@@ -425,11 +430,6 @@ class RememberingKey(KeyPair):
 
 
 _SIGNED: dict[tuple[Any, ...], str] = {}
-
-
-def is_closed(entry: LogEntry) -> bool:
-    """Whether a log that ends with this entry has its session closed."""
-    return entry.sessionId == NO_ID or is_end(entry)
 
 
 def _ignore(event: object) -> None:

@@ -44,7 +44,7 @@ def test_everything_holds_and_everything_happens(
 def test_a_lost_database_is_restored_by_the_peer() -> None:
     found = explore_channel(crashes=1, forgets=1, forgetful="B", most_states=12_000)
     assert not found.broken, found
-    (restored,) = [verdict.run for verdict in found.verdicts if verdict.name == "restored"]
+    (restored,) = [verdict.text for verdict in found.verdicts if verdict.name == "restored"]
     assert restored.startswith("B.update B.bbbb A.bbbb-ok:a1 B.forget B.restart")
     copies = replay_channel(restored).copies
     assert copies.agree()
@@ -107,7 +107,7 @@ def _has_forked(text: str) -> bool:
 
 def test_if_the_server_yields_too_both_commands_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Commands, "_is_first", lambda self, holder, is_recovering: False)
-    runs = {verdict.name: verdict.run for verdict in explore_channel(crashes=0).broken}
+    runs = {verdict.name: verdict.text for verdict in explore_channel(crashes=0).broken}
     assert runs["agreement"] == runs["one version is read once"] == "A.update B.update A.aaaa B.bbbb"
     assert runs["no dispute"] == "A.update B.update A.aaaa B.bbbb B.aaaa-ok"
     assert _has_forked(runs["agreement"])
@@ -119,7 +119,7 @@ def test_if_nobody_yields_both_wait_for_ever(monkeypatch: pytest.MonkeyPatch) ->
     assert "progress" not in {verdict.name for verdict in explore_channel(crashes=0).broken}, "the server yields then"
     monkeypatch.setattr(Commands, "on_wait", lambda self, record: None)
     broken = explore_channel(crashes=0).broken
-    assert {verdict.name: verdict.run for verdict in broken} == {"progress": "A.update B.update", "A, then B": ""}
+    assert {verdict.name: verdict.text for verdict in broken} == {"progress": "A.update B.update", "A, then B": ""}
 
 
 def test_if_answer_and_object_are_two_transactions_a_crash_between_them_makes_the_answer_a_lie(
@@ -131,7 +131,7 @@ def test_if_answer_and_object_are_two_transactions_a_crash_between_them_makes_th
             self.store.write([Written(_version(record), shared)])
 
     monkeypatch.setattr(Channel, "_write", write_one_by_one)
-    runs = {verdict.name: verdict.run for verdict in explore_channel(crashes=1).broken}
+    runs = {verdict.name: verdict.text for verdict in explore_channel(crashes=1).broken}
     assert runs["nothing agreed is lost"] == "A.update A.aaaa B.aaaa-ok:a1 A.restart"
     assert not replay_channel(runs["nothing agreed is lost"]).copies.agree()
 
@@ -141,7 +141,7 @@ def test_if_an_answer_is_not_given_again_a_lost_one_is_denied(monkeypatch: pytes
         self.recovery.verify_memory(signed)
 
     monkeypatch.setattr(Channel, "_recall", recall_nothing)
-    runs = {verdict.name: verdict.run for verdict in explore_channel(crashes=0, losses=1, most_states=6_000).broken}
+    runs = {verdict.name: verdict.text for verdict in explore_channel(crashes=0, losses=1, most_states=6_000).broken}
     assert runs["server first"] == "A.update A.aaaa -B.aaaa-ok A.time-out A.aaaa B.aaaa-used_dependencies"
     assert replay_channel(runs["server first"]).world.outcome("A", "aaaa").state == "failure"
 
@@ -149,7 +149,7 @@ def test_if_an_answer_is_not_given_again_a_lost_one_is_denied(monkeypatch: pytes
 def test_if_a_message_from_a_lost_memory_counts_it_forks_the_object(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recovery, "verify_memory", lambda self, signed: None)
     found = explore_channel(crashes=1, forgets=1, forgetful="A", most_states=12_000)
-    (run,) = [verdict.run for verdict in found.broken if verdict.name == "agreement"]
+    (run,) = [verdict.text for verdict in found.broken if verdict.name == "agreement"]
     assert run.startswith("A.update A.crash A.forget A.restart") and run.endswith("B.update A.aaaa B.bbbb")
     assert _has_forked(run)
 

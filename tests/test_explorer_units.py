@@ -11,9 +11,9 @@ from protocol.explorer import Explorer
 from protocol.memories import freeze
 from protocol.peers import CertifiedKeys
 from protocol.replays import replay, write_actions
-from protocol.session import Session
+from protocol.session import Session, read_session
 from protocol.steps import Role
-from protocol.units import State, Unit, find_sessions, read_session
+from protocol.units import State, Unit, find_sessions
 from tests.twins import PROPERTIES, Content, find_locals, make_small_plan, play, read_content, search, see, show_content
 
 NORMAL = ["start", "1.1", "1.2", "1.3", "1.4", "2.2", "2.4", "3.1", "3.3", "3.5", "3.7", "3.9"]

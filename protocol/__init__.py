@@ -57,14 +57,16 @@ The contents page. A module imports only modules above it, so the package reads 
     views               a transfer to be looked at: messages, log entries and ledgers, step by step
     sequences           a trace as the rows of a sequence diagram
     diagrams            a trace as SVG, Mermaid text and ASCII figure
-    stories             a crash and its recovery in one line, and TABLE 2 as a table
+    histories           copies of one history as boxes: what both have, what one lacks, a fork
     evidence            what a takeover needs and leaves behind: certificates, lease, log, succession
+    stories             a crash and its recovery in one line, and TABLE 2 as a table
     takeovers           a takeover in one line, and which rule carries how much
     automata            what an exploration asks of each of two sides: a state, an event, what comes of it
     plans               what an exploration is given, and how it names what happened
     memories            a gateway taken apart into what its objects hold, and put together again
     disks               what survives a crash, in memory, and the copies that a crash would leave
     units               one gateway with its log and its ledger, one event at a time
+    outcomes            what events did, kept from one search for the next
     properties          what must hold of every behaviour, and what must happen in some
     tables              what a search has met, numbered: states, messages, what can be on its way at once
     explorer            every behaviour within bounds, and the shortest way to each state
@@ -83,6 +85,11 @@ The contents page. A module imports only modules above it, so the package reads 
     findings            all findings, and how each stands: shown, decided, editorial, open
     proofs              a proof: the draft's sentence, the run it allows, the rule, a text to adopt
     strongest           the strongest findings, proved
+    scenarios           one crash, chosen from closed lists, played and looked at
+    reports             a scenario's report: the choice read from text, and the parts of a page
+    panels              what the panels are made of: controls with names, a status line, places for pictures
+    rule_lab            RuleLab: switch rules off, search, and step through the shortest story of what breaks
+    lab                 CrashLab: choose a crash, and see what comes of it
 
 `python -m protocol` plays a crash in a terminal.
 """

@@ -2,6 +2,7 @@
 
     explore_all()                          the bounds by default, each a search, on the cores of this machine
     explore_all(tasks, executor)           any others, on any Executor: processes, threads, a cluster's
+    explore_all(tasks, outcomes=...)       small ones, here, each with what those before it have computed
     compare_rules()                        for every rule what breaks without it, in the smallest bounds that show it
 
 Each exploration is one process's work from beginning to end, so nothing is shared and the same comes of it wherever it
@@ -23,8 +24,19 @@ from typing import Any, Final
 from protocol.bounds import DEFAULT, Bounds, join_bounds, make_plan
 from protocol.errors import Misuse
 from protocol.evidence import write_columns, write_table
-from protocol.explorations import Exploration, Found, Search, Task, explore, run_search, show_count
+from protocol.explorations import (
+    Exploration,
+    Found,
+    Search,
+    Task,
+    begin_search,
+    explore,
+    run_search,
+    show_count,
+    tell_search,
+)
 from protocol.explorer import Progress
+from protocol.outcomes import Outcomes
 from protocol.pair_plans import (
     PairBounds,
     choose_pair_properties,
@@ -90,14 +102,23 @@ class Campaign(tuple[Exploration, ...]):
 
 
 def explore_all(
-    tasks: Iterable[AnyTask] | None = None, executor: Executor | None = None, *, progress: bool | None = None
+    tasks: Iterable[AnyTask] | None = None,
+    executor: Executor | None = None,
+    *,
+    progress: bool | None = None,
+    outcomes: Outcomes | None = None,
 ) -> Campaign:
     """Run every task, a Task, Bounds, or names of rules and Bounds; without tasks the bounds by default.
 
-    `executor` may be anybody's; it is not shut down. None: as many processes as this machine has cores.
+    `executor` may be anybody's; it is not shut down. None: as many processes as this machine has cores. With `outcomes`
+    the searches run here, one after another, and none computes what one before it has: best where all are small.
     """
     chosen = list(map(make_task, DEFAULT if tasks is None else tasks))
     found: dict[int, Exploration] = {}
+    if outcomes is not None:
+        if executor is not None:
+            raise Misuse("outcomes are kept in this process, and an executor is another; give one of the two")
+        return _run_here(chosen, progress, outcomes)
     with _open(executor, len(chosen)) as (runs_on, stop), show_count(len(chosen), progress) as advance:
         futures = {runs_on.submit(_run, task): number for number, task in enumerate(chosen)}
         try:
@@ -107,6 +128,19 @@ def explore_all(
             begun = {future: number for future, number in futures.items() if not future.cancel()}
             _collect(begun if executor is None else {each: n for each, n in begun.items() if each.done()}, found)
     return Campaign(found[number] for number in sorted(found))
+
+
+def _run_here(tasks: list[Task], progress: bool | None, outcomes: Outcomes) -> Campaign:
+    """Interrupted, no other is begun."""
+    found = []
+    with show_count(len(tasks), progress) as advance:
+        for task in tasks:
+            explorer = begin_search(task, outcomes).run()
+            found.append(tell_search(task, explorer))
+            advance()
+            if explorer.is_interrupted:
+                break
+    return Campaign(found)
 
 
 def make_task(task: AnyTask) -> Task:
@@ -254,7 +288,8 @@ class RuleTable(dict[tuple[str, ...], Exploration]):
         return [names for names, each in self.items() if not each.counterexample]
 
     def _repr_html_(self) -> str:
-        return write_table(self.heads, self.rows)
+        """A name may go on in the next line, so that all columns can be seen beside each other."""
+        return write_table(self.heads, self.rows).replace("_", "_<wbr>")
 
     def __repr__(self) -> str:
         table = write_columns([row[:-1] for row in (self.heads, *self.rows)])
@@ -288,18 +323,19 @@ def compare_rules(
     shown_by: Mapping[str, Bounds | Task] | None = None,
     executor: Executor | None = None,
     progress: bool | None = None,
+    outcomes: Outcomes | None = None,
 ) -> RuleTable:
     """Turn each of `names` over alone, and those of each of `pairs` together, within bounds small enough to read.
 
     Without names: all of SHOWN_BY, and PAIRS. A name that is not in `shown_by` is explored with one crash; another pair
-    within what both of its names need.
+    within what both of its names need. `executor` and `outcomes` as in `explore_all`.
     """
     known = SHOWN_BY if shown_by is None else shown_by
     chosen = [(name,) for name in ([name for name in NAMES if name in known] if names is None else names)]
     together = pairs if pairs is not None else PAIRS if names is None else ()
     tasks = {key: choose_task(key, known) for key in [*chosen, *map(tuple, together)]}
     control = list(dict.fromkeys(task._replace(flipped=()) for task in tasks.values()))
-    found = explore_all([*control, *tasks.values()], executor, progress=progress)
+    found = explore_all([*control, *tasks.values()], executor, progress=progress, outcomes=outcomes)
     table = {each.task: each for each in found}
     return RuleTable(
         {key: table[task] for key, task in tasks.items() if task in table},

@@ -2,7 +2,9 @@
 
 Each form only draws the rows of sequences.py. They show the same: who said what to whom, what the networks did and were
 asked, who crashed and came back, who stood still, who took over. A lifeline is dotted while its gateway is down, dashed
-while it stands still, thin while it stands by, and dotted in another colour once it is fenced.
+while it stands still, thin while it stands by, and dotted in another colour once it is fenced. In the SVG the line of a
+network also says how the asset stands there: thick while a gateway has it locked or holds it, another colour once
+an owner has it, thin and dotted once it is gone. In the other two forms the actions alone say so.
 
 There are two gateways, with their networks or without, or three. With three the words of a message stand in the widest
 space that its arrow crosses.
@@ -21,7 +23,17 @@ from itertools import pairwise
 from protocol.sequences import Line, Note, compute_lines, fold, kind_of, wrap
 from protocol.trace import Trace
 
-__all__ = ["Figure", "Line", "Note", "draw_ascii", "draw_mermaid", "draw_notes", "draw_svg", "kind_of"]
+__all__ = [
+    "Figure",
+    "Line",
+    "Note",
+    "draw_ascii",
+    "draw_mermaid",
+    "draw_notes",
+    "draw_svg",
+    "draw_svg_heads",
+    "kind_of",
+]
 
 
 @dataclass(frozen=True)
@@ -50,8 +62,8 @@ class Layout:
         return self.left > 2 or len(self.columns) == 3
 
 
-FOUR = Layout((6, 19, 50, 63), (27, 27), (80, 245, 555, 720), 800, (40, 40), 2)
-FIVE = Layout((4, 14, 26, 52, 63), (34, 24), (80, 215, 355, 680, 830), 910, (52, 40), 3)
+FOUR = Layout((6, 19, 50, 63), (27, 27), (80, 245, 555, 720), 800, (36, 36), 2)
+FIVE = Layout((4, 14, 26, 52, 63), (34, 24), (80, 215, 355, 680, 830), 910, (52, 38), 3)
 
 
 def find_layout(lanes: tuple[str, ...]) -> Layout:
@@ -70,6 +82,8 @@ class Figure:
         self.layout = find_layout(trace.lanes)
         self.gateways = trace.gateways
         self.title = title or " and ".join(trace.gateways)
+        self.has_states = has_stages  # with several assets there is not one state
+        self.marks = trace.marks
         self.lines = list(compute_lines(trace, has_stages=has_stages))
         self.notes = list(notes)
 
@@ -102,14 +116,15 @@ MARKS = {"crash": "X", "restart": "O", "verdict": "*", "dispute": "*", "pause": 
     "cut": "/",
     "heal": "O",
     "accept": "*",
+    "expiry": "T",
 }
 
 
 def draw_ascii(figure: Figure) -> str:
     """Lifelines as in SATP figure 2.
 
-    `X` ends one, `O` begins it anew, `=` stops it and `#` fences it. A gateway that is down has `:`, one that stands
-    still `'`, a fenced one `!`, and one that stands by `.`.
+    `X` ends one, `O` begins it anew, `=` stops it and `#` fences it; at `T` the time of a lock is over. A gateway that
+    is down has `:`, one that stands still `'`, a fenced one `!`, and one that stands by `.`.
     """
     layout, heads = figure.layout, [" "] * 76
     for column, lane in zip(layout.columns, figure.lanes, strict=True):
@@ -159,7 +174,7 @@ def _draw_ascii_line(figure: Figure, line: Line) -> list[str]:
     source, target = place[line.source], place[line.target]
     if line.is_arrow:
         return _draw_ascii_arrow(line, blank, (source, target), layout)
-    if not line.is_more:
+    if not line.part:
         row[source] = MARKS.get(line.kind, row[source])
     _put(row, source + 2 if source <= layout.middle[0] else source - 1 - len(line.text), line.text)
     return ["".join(row)]
@@ -218,6 +233,7 @@ def draw_mermaid(figure: Figure) -> str:
 # ---------------------------------------------------------------------- SVG
 
 TOP, PITCH = 58, 27
+HEADS = 40  # pixels from the upper edge to below the heads
 DIAMONDS = {"verdict": "row", "dispute": "cross"}
 SVG_NOTE, NOTE_PITCH = 108, 18  # letters in a row, pixels between two rows
 SVG_LETTER = 8  # pixels that a letter takes at most, on average
@@ -230,12 +246,23 @@ SIGNS = {
     "cut": "M-8 1l16 -5m-16 0l16 -5",  # two strokes across
     "heal": "M0 -10v12m-6 -6h12",  # a cross that joins
     "accept": "M-7 -4l5 6l9 -12",  # a tick
+    "expiry": "M-5 -11h10l-10 14h10z",  # an hourglass
 }
+
+# Paper and ink, for whoever shows a figure on a page with a theme of its own.
+LIGHT = (
+    "--paper: #ffffff; --ink: #1c2128; --soft: #667085; --line: #98a2b3; --act: #0b5cad; --ask: #7a3fb0; "
+    "--bad: #b42318; --good: #1a7f37; --tls: #8a5a00; --band: #f2f4f7;"
+)
+DARK = (
+    "--paper: #12161c; --ink: #e6edf3; --soft: #9aa7b4; --line: #5b6672; --act: #79b8ff; --ask: #cfa5ff; "
+    "--bad: #ff8a80; --good: #6fdd8b; --tls: #e3b341; --band: #1d242d;"
+)
 
 STYLE = """\
 <style>
-.gwf { --paper: #ffffff; --ink: #1c2128; --soft: #667085; --line: #98a2b3; --act: #0b5cad; --ask: #7a3fb0; --bad: #b42318; --good: #1a7f37; --tls: #8a5a00; --band: #f2f4f7; }
-@media (prefers-color-scheme: dark) { .gwf { --paper: #12161c; --ink: #e6edf3; --soft: #9aa7b4; --line: #5b6672; --act: #79b8ff; --ask: #cfa5ff; --bad: #ff8a80; --good: #6fdd8b; --tls: #e3b341; --band: #1d242d; } }
+.gwf { LIGHT }
+@media (prefers-color-scheme: dark) { .gwf { DARK } }
 .gwf text { font: 13px system-ui, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; fill: var(--ink); }
 .gwf .head { font-weight: 600; text-anchor: middle; }
 .gwf .box { fill: var(--band); stroke: var(--line); }
@@ -253,8 +280,10 @@ STYLE = """\
 .gwf .tip { fill: var(--ink); } .gwf .tip.action { fill: var(--act); } .gwf .tip.question { fill: var(--ask); }
 .gwf text.crash { fill: var(--bad); font-weight: 600; } .gwf text.restart { fill: var(--good); font-weight: 600; } .gwf text.wait { fill: var(--soft); }
 .gwf text.loss, .gwf text.refused { fill: var(--bad); } .gwf text.verdict { fill: var(--good); } .gwf .row { fill: var(--paper); stroke: var(--good); stroke-width: 2; }
+.gwf .locked, .gwf .held { stroke: var(--tls); stroke-width: 4; } .gwf .free, .gwf .assigned { stroke: var(--good); stroke-width: 4; }
+.gwf .burned, .gwf .destroyed { stroke: var(--bad); stroke-width: 2; stroke-dasharray: 1 5; } .gwf text.state { font-size: 11px; fill: var(--soft); }
 .gwf .cross { stroke: var(--bad); stroke-width: 3; fill: none; } .gwf .again { fill: var(--good); }
-</style>"""  # noqa: E501
+</style>""".replace("LIGHT", LIGHT).replace("DARK", DARK)  # noqa: E501
 
 # Only in a figure that has need of it, so that all others stay as they are.
 SLOW_STYLE = """\
@@ -270,6 +299,7 @@ SLOW_STYLE = """\
 .gwf .sign.handover { stroke: var(--act); stroke-width: 2; fill: var(--paper); } .gwf text.handover { fill: var(--act); }
 .gwf .sign.cut { stroke: var(--bad); } .gwf text.cut { fill: var(--bad); }
 .gwf .sign.heal { stroke: var(--good); } .gwf text.heal { fill: var(--good); }
+.gwf .sign.expiry { stroke: var(--tls); stroke-width: 1.5; fill: var(--paper); } .gwf text.expiry { fill: var(--tls); }
 .gwf .sign.accept { stroke: var(--good); } .gwf text.accept { fill: var(--good); }
 .gwf .words { fill: var(--paper); }
 </style>"""  # noqa: E501
@@ -293,7 +323,7 @@ def draw_svg(figure: Figure) -> str:
         if line.kind == "stage":
             out.append(f'<rect class="box" x="14" y="{_y(number) - 18}" width="{width - 28}" height="20" rx="3"/>')
     for x, lane in zip(layout.x, figure.lanes, strict=True):
-        out += _draw_svg_lifeline(x, lane, lines, foot)
+        out += _draw_svg_lifeline(x, lane, figure, lines, foot)
     place = dict(zip(figure.lanes, layout.x, strict=True))
     for number, line in enumerate(lines):
         out += _draw_svg_line(line, place, _y(number), layout)
@@ -322,21 +352,44 @@ def _y(number: int) -> int:
     return TOP + PITCH * (number + 1) - 8
 
 
-def _draw_svg_lifeline(x: int, lane: str, lines: list[Line], height: int) -> Iterator[str]:
-    """The head of a lane and its lifeline, cut where the gateway goes down and comes back."""
+def draw_svg_heads(figure: Figure) -> str:
+    """The heads of the lifelines alone, for whoever shows a long figure in a window: they fit over its own."""
+    layout = figure.layout
+    heads = [row for x, lane in zip(layout.x, figure.lanes, strict=True) for row in _draw_svg_head(x, lane)]
+    size = f'viewBox="0 0 {layout.width} {HEADS}" width="{layout.width}" height="{HEADS}"'
+    paper = f'<rect width="{layout.width}" height="{HEADS}" style="fill: var(--paper)"/>'
+    opening = f'<svg xmlns="http://www.w3.org/2000/svg" class="gwf" {size} aria-hidden="true">'
+    return "\n".join([opening, paper, *heads, "</svg>"])
+
+
+def _draw_svg_head(x: int, lane: str) -> Iterator[str]:
     yield f'<rect class="box" x="{x - 62}" y="12" width="124" height="28" rx="4"/>'
     yield f'<text class="head" x="{x}" y="31">{escape(lane)}</text>'
-    cuts = [(40, lines[0].find_life(lane) if lines and lines[0].find_life(lane) != "down" else "life")]
+
+
+def _draw_svg_lifeline(x: int, lane: str, figure: Figure, lines: list[Line], foot: int) -> Iterator[str]:
+    """The head of a lane and its lifeline, cut where its kind changes; beside a network's, how the asset stands."""
+    yield from _draw_svg_head(x, lane)
+    has_states = figure.has_states and lane not in figure.gateways
+    begin = Line("gap", "", marks=figure.marks).find_state(lane) if has_states else ""
+    if not begin:
+        begin = lines[0].find_life(lane) if lines and lines[0].find_life(lane) != "down" else "life"
+    cuts = [(40, begin)]
     for number, line in enumerate(lines):
-        kind = line.find_life(lane)
+        if line.kind == "stage":
+            continue  # it has the marks of the row that follows
+        kind = (line.find_state(lane) if has_states else "") or line.find_life(lane)
         if kind != cuts[-1][1]:
             cuts.append((_y(number) - 4, kind))
-    for (top, kind), (bottom, _) in zip(cuts, [*cuts[1:], (height - 10, "")], strict=True):
+    for (top, kind), (bottom, _) in pairwise([*cuts, (foot - 10, "")]):
         yield f'<line class="{kind}" x1="{x}" y1="{top}" x2="{x}" y2="{bottom}"/>'
+        if has_states and kind != "life":
+            side, place = (" end", x - 7) if x < FOUR.x[1] else ("", x + 7)
+            yield f'<text class="state{side}" x="{place}" y="{top + 13}">{kind}</text>'
 
 
 def _is_slow(line: Line) -> bool:
-    return line.kind in SIGNS or any(mark != "down" for _, mark in line.marks)
+    return line.kind in SIGNS or any(mark in ("paused", "fenced", "standby") for _, mark in line.marks)
 
 
 def _draw_svg_line(line: Line, place: dict[str, int], y: int, layout: Layout) -> Iterator[str]:
@@ -369,7 +422,7 @@ def _draw_svg_line(line: Line, place: dict[str, int], y: int, layout: Layout) ->
 
 def _draw_svg_mark(line: Line, x: int, y: int, layout: Layout) -> Iterator[str]:
     """A crash, a loss, a restart, a verdict or a time-out on a lifeline; its words stand between the gateways."""
-    kind = "" if line.is_more else line.kind
+    kind = "" if line.part else line.kind
     if kind == "crash":
         yield f'<path class="cross" d="M{x - 7} {y - 11}l14 14m0 -14l-14 14"/>'
     if kind == "restart":
@@ -381,9 +434,9 @@ def _draw_svg_mark(line: Line, x: int, y: int, layout: Layout) -> Iterator[str]:
     is_left = x <= layout.x[layout.left - 1]
     place = layout.x[layout.left - 1]
     if layout.has_crossings and x < place < x + 20 + SVG_LETTER * len(line.text):  # the lifeline has a gap there
-        top = y - 18 if line.is_more else y - 12
+        top = y - 10 - 8 * line.part if line.part else y - 12
         yield f'<rect class="words" x="{place - 5}" y="{top}" width="10" height="16"/>'
     x, side = (x + 14, "") if is_left else (x - 14, " end")
-    y -= 8 if line.is_more else 0  # the words of one mark stand together
+    y -= 8 * line.part  # the words of one mark stand together
     ink = "loss" if line.kind == "dispute" else line.kind
     yield f'<text class="{ink}{side}" x="{x}" y="{y}">{escape(line.text)}</text>'

@@ -25,6 +25,7 @@ from protocol.bounds import Bounds, choose_properties, list_left_out, make_bound
 from protocol.errors import Misuse
 from protocol.evidence import write_columns, write_table
 from protocol.explorer import Explorer, Progress
+from protocol.outcomes import Outcomes
 from protocol.plans import Plan
 from protocol.properties import Kind, Property
 from protocol.replays import Replay, replay, write_actions
@@ -214,25 +215,40 @@ class Exploration:
 
 
 def explore(
-    *flipped: str, bounds: Bounds | None = None, progress: bool | None = None, **by_name: int | str | None
+    *flipped: str,
+    bounds: Bounds | None = None,
+    progress: bool | None = None,
+    outcomes: Outcomes | None = None,
+    **by_name: int | str | None,
 ) -> Exploration:
     """Search all behaviours within the bounds, under the rules with each of `flipped` turned over.
 
-    `progress` shows a bar on stderr; None means: where somebody looks at a terminal. Misuse, with the names that there
-    are, for a wrong name, and for bounds that cannot be.
+    `progress` shows a bar on stderr; None means: where somebody looks at a terminal. `outcomes` are those of searches
+    before. Misuse, with the names that there are, for a wrong name, and for bounds that cannot be.
     """
     vary(*flipped)
     task = Task(flipped, make_bounds(bounds, **by_name))
     with show_states(progress) as report:
-        return run_search(task, report)
+        return run_search(task, report, outcomes)
 
 
-def run_search(task: Task, report: Callable[[Progress], None] = lambda progress: None) -> Exploration:
+def run_search(
+    task: Task, report: Callable[[Progress], None] = lambda progress: None, outcomes: Outcomes | None = None
+) -> Exploration:
     """What any process can do with a task."""
-    search, conditions = task.search, task.bounds.make_conditions(task.flipped)
-    properties = search.choose_properties(task.bounds)
-    plan = search.make_plan(task.flipped, task.bounds)
-    explorer = Explorer(plan, properties, most_states=task.most_states).run(report)
+    return tell_search(task, begin_search(task, outcomes).run(report))
+
+
+def begin_search(task: Task, outcomes: Outcomes | None = None) -> Explorer:
+    """The search of a task, to be run, or to be gone on with part by part."""
+    plan = task.search.make_plan(task.flipped, task.bounds)
+    shared = plan if outcomes is None else outcomes.share(plan)
+    return Explorer(shared, task.search.choose_properties(task.bounds), most_states=task.most_states)
+
+
+def tell_search(task: Task, explorer: Explorer) -> Exploration:
+    """What has come of the search of a task, to its end or so far."""
+    conditions = task.bounds.make_conditions(task.flipped)
     return Exploration(
         task,
         len(explorer.states),
@@ -243,7 +259,7 @@ def run_search(task: Task, report: Callable[[Progress], None] = lambda progress:
         tuple(explorer.depths),
         explorer.waiting,
         explorer.truncated,
-        list_found(explorer, lambda place: f"{conditions}{search.write(explorer, place)}"),
+        list_found(explorer, lambda place: f"{conditions}{task.search.write(explorer, place)}"),
         explorer.seconds,
         explorer.measure_state(),
     )

@@ -24,6 +24,7 @@ Reductions, each checked against the search without it on small cases (tests/tes
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from array import array
@@ -59,10 +60,10 @@ class Progress(NamedTuple):
 
 
 class Explorer:
-    """One search. `run` can be called once; afterwards `find_actions` tells how any state is reached."""
+    """One search. `run` takes it to its end, `go_on` a part of the way; `find_actions` tells how a state is reached."""
 
     def __init__(self, plan: Plan, properties: Sequence[Property], *, most_states: int | None = None) -> None:
-        self.plan, self.properties, self._most_states = plan, list(properties), most_states
+        self.plan, self.properties, self._most_states = plan, list(properties), most_states or sys.maxsize
         self.tables = tuple(Table(side) for side in plan.sides)
         self.link = self._make_link()
         self.messages = self.link.messages
@@ -78,8 +79,8 @@ class Explorer:
         self._witness: dict[str, int] = {}
         self.truncated = 0
         self.computed = 0
+        self.is_interrupted = False
         self.transitions = 0
-        self.is_whole = False
         self.seconds = 0.0
 
     def _make_link(self) -> OnTheWay:
@@ -89,24 +90,51 @@ class Explorer:
 
     def run(self, report: Callable[[Progress], None] = lambda progress: None) -> Explorer:
         """Search to the end of the bounds, or until interrupted; then `is_whole` is False, and nothing is lost."""
-        begin = last = time.monotonic()
+        last = time.monotonic()
+        try:
+            while self.go_on():
+                if (now := time.monotonic()) - last > REPORT_S:
+                    last = now
+                    report(self.progress)
+        except KeyboardInterrupt:
+            self.is_interrupted = True
+        report(self.progress)
+        return self
+
+    def go_on(self, most: int = 256) -> bool:
+        """Go on from so many more states. False if nothing is left to do; until then it can be called again."""
+        begin, is_collecting = time.monotonic(), gc.isenabled()
+        gc.disable()  # all that a search makes stays; looking for what does not costs a sixth of its time
+        try:
+            if not self.states:
+                self._begin()
+            for place in range(len(self._ends), min(len(self._ends) + most, self._most_states)):
+                if place == len(self.states):
+                    return False
+                self._expand(place)
+        except KeyboardInterrupt:
+            del self.states[len(self._depths) :]  # a state that was just being added
+            raise
+        finally:
+            self.seconds += time.monotonic() - begin
+            if is_collecting:
+                gc.enable()
+        return not self.is_whole and len(self._ends) < self._most_states
+
+    def _begin(self) -> None:
         budget = sum(count * self._weights[slot] for slot, count in self.plan.slots.items())
         one, other = (table.number(table.side.initial) for table in self.tables)
         self._add(self._pack(one, other, 0, budget), 0, Action("begin", 0))
-        place = 0
-        try:
-            while place < len(self.states) and not (self._most_states and place >= self._most_states):
-                self._expand(place)
-                place += 1
-                if place & 255 == 0 and (now := time.monotonic()) - last > REPORT_S:
-                    last = now
-                    report(Progress(len(self.states), len(self.states) - place, self._depths[place - 1], now - begin))
-            self.is_whole = place == len(self.states)
-        except KeyboardInterrupt:
-            del self.states[len(self._depths) :]  # a state that was just being added
-        self.seconds = time.monotonic() - begin
-        report(Progress(len(self.states), len(self.states) - place, self._depths[place - 1], self.seconds))
-        return self
+
+    @property
+    def progress(self) -> Progress:
+        depth = self._depths[len(self._ends) - 1] if self._ends else 0
+        return Progress(len(self.states), self.waiting, depth, self.seconds)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has gone on from every state that it has reached."""
+        return bool(self.states) and not self.waiting
 
     def _expand(self, place: int) -> None:
         """All that can happen in one state."""

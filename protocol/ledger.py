@@ -208,7 +208,7 @@ class Ledger:
 
     def act(self, order: Order) -> Receipt:
         """Do it, once. LedgerRefused if the asset does not allow it; then nothing changed."""
-        self._let_locks_expire()
+        self.let_locks_expire()
         earlier = self._receipts.get(order.operationId)
         if earlier is not None and self._rules.ledger_acts_once:
             if (earlier.action, earlier.assetId) != (order.action, order.assetId):
@@ -220,7 +220,7 @@ class Ledger:
 
     def cancel(self, operation_id: str) -> Receipt | Cancellation:
         """The receipt if it has happened; otherwise it never will, and here is the proof of that."""
-        self._let_locks_expire()
+        self.let_locks_expire()
         if operation_id in self._receipts:
             return self._receipts[operation_id]
         if operation_id not in self._cancelled:
@@ -320,8 +320,9 @@ class Ledger:
         self._of_session.setdefault(receipt.sessionId, []).append(receipt)
         return receipt
 
-    def _let_locks_expire(self) -> None:
-        now = self._now()
+    def let_locks_expire(self) -> list[Receipt]:
+        """Whatever lock is over by now is ended, before anything else is looked at. Their receipts."""
+        now, expired = self._now(), []
         while self._expiring and self._expiring[0][0] <= now:
             expiry, _, asset_id = heappop(self._expiring)
             asset = self._assets[asset_id]
@@ -339,18 +340,19 @@ class Ledger:
                 lock.beneficiary,
                 under=asset.under,
             )
-            self._write(order, Asset(asset.id, asset.owner, State.FREE))
+            expired.append(self._write(order, Asset(asset.id, asset.owner, State.FREE)))
+        return expired
 
     # ------------------------------------------------------------------ answering
 
     def receipt(self, operation_id: str) -> Receipt | None:
         """Whether the operation has happened yet, and the proof. None says nothing about later."""
-        self._let_locks_expire()
+        self.let_locks_expire()
         return self._receipts.get(operation_id)
 
     def end_of(self, operation_id: str) -> Receipt | None:
         """What ended the lock or the mint that this operation made: burn, unlock, expiry, assign or destroy."""
-        self._let_locks_expire()
+        self.let_locks_expire()
         return self._ends.get(operation_id)
 
     def state(self, lock_id: str) -> str:
@@ -358,7 +360,7 @@ class Ledger:
 
         Of a mint: `live`, `assigned`, `destroyed`, or `unknown`.
         """
-        self._let_locks_expire()
+        self.let_locks_expire()
         made, end = self._receipts.get(lock_id), self._ends.get(lock_id)
         if made is None or made.action not in ("lock", "mint"):
             return "unknown"
@@ -374,12 +376,12 @@ class Ledger:
 
     @property
     def assets(self) -> list[Asset]:
-        self._let_locks_expire()
+        self.let_locks_expire()
         return list(self._assets.values())
 
     def owner_of(self, asset_id: str) -> str | None:
         """Who can use the asset here; None while it is locked, held, burned or absent."""
-        self._let_locks_expire()
+        self.let_locks_expire()
         asset = self._assets.get(asset_id)
         return asset.owner if asset and asset.state is State.FREE else None
 

@@ -31,7 +31,7 @@ from protocol.offers import Offer, Offers
 from protocol.peers import CertifiedKeys
 from protocol.reconcile import Reconciliation
 from protocol.rollback import Rollback
-from protocol.rules import Rules
+from protocol.rules import AskedRules, Rules
 from protocol.salvage import Salvage
 from protocol.session import Session
 from protocol.signing import KeyRing, PublicKey
@@ -52,7 +52,7 @@ PARTS: Final = (
 )
 MUTABLE: Final = frozenset((Session, History, Answered, Offer))  # objects of memory that are copied with what they hold
 FIXED: Final = frozenset(
-    (*PARTS, Identity, Rules, Capabilities, KeyRing, WatchedLog, WatchedNetwork, FunctionType, MethodType)
+    (*PARTS, Identity, Rules, AskedRules, Capabilities, KeyRing, WatchedLog, WatchedNetwork, FunctionType, MethodType)
 )
 CONSTANT: Final = frozenset(("_owners", "roots", "_seals", "_own_keys"))  # configuration, and what it is read into
 NAMED: Final[dict[type, Callable[[Any], object]]] = {  # what has a name that says all

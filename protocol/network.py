@@ -90,7 +90,7 @@ class World(Processes):
 
     def wait(self, seconds: int) -> None:
         """Let time pass. Nothing is delivered meanwhile; what is due (a lock's expiry) is due afterwards."""
-        self.clock.advance(seconds)
+        self._let_time_pass(seconds)
 
     def run(self, until: str | None = None, of: str | None = None) -> None:
         """Carry messages until step `until` is done at its actor, or a gateway crashes or pauses, or all is at rest.
@@ -193,7 +193,7 @@ class World(Processes):
         else:
             lost = lose_tail(path, entries)
             side.loss = "storage" if side.loss == "storage" else "storage-tail"
-            what = f"the last {lost} {'entry' if lost == 1 else 'entries'} of its log"
+            what = f"the last {'entry' if lost == 1 else f'{lost} entries'} of its log"
         self.trace.add(Forgotten(self.now, side.name, what))
 
     def keep_copy(self, who: str) -> bytes:
@@ -290,6 +290,11 @@ class World(Processes):
         places = ((ledger, asset) for ledger in self.ledgers for asset in ledger.assets)
         return [f"{ledger.name}: {asset.owner}" for ledger, asset in places if ledger.owner_of(asset.id)]
 
+    def is_waiting(self, who: str) -> bool:
+        """Whether a gateway is at work and has something open: it would send its last message again."""
+        side = self._side(who)
+        return side.is_awake and self._is_waiting(side)
+
     @property
     def is_at_rest(self) -> bool:
         """Nothing to deliver, both gateways at work, and every session complete or parked wherever it is known.
@@ -369,7 +374,7 @@ class World(Processes):
         return PATIENCE if self._are_at_work else 1
 
     def _time_out(self) -> None:
-        self.clock.advance(TIME_OUT_S)
+        self._let_time_pass(TIME_OUT_S)
         for side in self._nodes:
             if side.is_awake and self._is_waiting(side):
                 self.trace.add(TimedOut(self.now, side.name))

@@ -35,7 +35,7 @@ from protocol.steps import Role
 from protocol.stores import SQLiteLog
 from protocol.successions import Succession
 from protocol.tls import Endpoint
-from protocol.trace import Accepted, Crashed, Judged, Paused, Trace
+from protocol.trace import Accepted, Crashed, Expired, Judged, Paused, Trace
 
 START = datetime(2024, 10, 3, 12, 2, 0, tzinfo=UTC)  # the minute of the draft's own examples
 DELIVERY_S = 1
@@ -275,12 +275,18 @@ class Processes:
     def _hang_up(self, side: Side) -> None:
         self.carrier.hang_up(side)
 
+    def _let_time_pass(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+        for ledger in (self.origin, self.destination):
+            for _ in ledger.let_locks_expire():
+                self.trace.add(Expired(self.now, ledger.name))
+
     def _deliver(self, message: InFlight) -> None:
         source, target, secure = message.source, message.target, self.secure
         if target.is_paused:
             self.link.append(message)  # it waits
             return
-        self.clock.advance(self.delivery_s)
+        self._let_time_pass(self.delivery_s)
         data = self.carrier.arrive(message)
         if data is None:
             return

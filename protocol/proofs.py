@@ -17,7 +17,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from html import escape
 from typing import Final, NamedTuple
 
@@ -132,7 +132,7 @@ class Proof:
     def replay(self) -> Replay:
         return replay(self.replay_text)
 
-    @property
+    @cached_property
     def broken(self) -> tuple[str, ...]:
         """Which properties do not hold at the end; for progress: whatever is said and waited for, no rest comes."""
         played = self.replay()
@@ -174,11 +174,11 @@ class Proof:
 
     @property
     def picture(self) -> Figure:
-        """The run, and below it what is broken, what both networks hold and what both gateways say."""
+        """The run, and below it what is broken, who owns the asset, and what both networks and both gateways say."""
         played = self.replay()
-        books = ", ".join(f"{asset.state} in {book.name}" for book in played.world.ledgers for asset in book.assets)
         ends = (show_end(name, view) for name, view in zip(played.trace.gateways, played.scene[:2], strict=True))
-        words = (f"The asset is {books}.", f"{'; '.join(ends)}.")
+        end = played.end
+        words = (f"{end.heading}.", *end.paragraphs, f"{'; '.join(ends)}.")
         note = Note(f"Broken: {', '.join(self.broken)}", words, "dispute")
         played.world.close()
         return Figure(played.trace, f"{', '.join(self.names)}: {self.title}", [note])

@@ -232,8 +232,8 @@ TABLE_2: tuple[RecoveryRow, ...] = (
         Verdict.UNKNOWN,
         Exchange.NOTHING,
         "The sender logged its proposal and crashed before it was sent, the draft's own first example (R48), or the "
-        "proposal was lost. A signed `unknown` lets it propose again, with the same bytes. If both sides lost all but "
-        "the proposal, that is where they begin; what the networks did already they do not do twice.",
+        "proposal was lost. The signed answer unknown lets it propose again, with the same bytes. If both sides lost "
+        "all but the proposal, that is where they begin; what the networks did already they do not do twice.",
     ),
     RecoveryRow(
         "J",

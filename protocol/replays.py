@@ -5,6 +5,7 @@
     -3.3  +3.3  3.3~2            it is lost; it arrives and a copy stays; the second of that name that was sent
     S.recover                    a message that is no step arrives; S or R says who has sent it
     S.crash  S.restart  S.restart:a1  S.time-out  S.abort  S.forget  S.forget3  S.lose-key  S.land  S.cut
+    S.restart-stage              it comes back, and open sessions go on from the first message of the stage
     wait                         the time of a lock passes
     S-B.take-over  S-B.restart   the backup of the sender takes over; it comes back. All that S can do S-B can do
     3.3/a2  3.3/b1  S.wake       it arrives, and its receiver stands still there, with all that it knows; it goes on
@@ -19,12 +20,13 @@ messages are those of the search.
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from protocol.diagrams import Figure
+from protocol.diagrams import Figure, Note
 from protocol.errors import Misuse
 from protocol.example import CLAIM
 from protocol.explorer import Explorer
@@ -39,6 +41,8 @@ from protocol.session import Session, read_session
 from protocol.signing import KeyPair
 from protocol.steps import Role
 from protocol.stores import SQLiteLog
+from protocol.stories import describe_end
+from protocol.takeovers import make_directory
 from protocol.trace import TimedOut
 from protocol.units import LOCK_S, Transfer, View, is_comparing, is_in_order, show_ledger, show_session
 
@@ -46,7 +50,7 @@ HOWS: Final = {"deliver": "", "lose": "-", "twice": "+"}
 LETTERS: Final = {"S": Role.SENDER, "R": Role.RECIPIENT}
 TOKEN: Final = re.compile(r"([-+]?)([^\s:/~+-][^\s:/~]*)(?:~([1-9]\d*))?(?:([:/])([ab])(\d+))?")
 OF_A_SIDE: Final = re.compile(
-    r"([SR])(-B)?\.(crash|restart|time-out|abort|forget|lose-key|land|cut|take-over|wake)([1-9]\d*)?"
+    r"([SR])(-B)?\.(crash|restart-stage|restart|time-out|abort|forget|lose-key|land|cut|take-over|wake)([1-9]\d*)?"
 )
 COUNTED: Final = ("abort", "forget")  # what a number may stand after: of a transfer, or of entries
 WITHOUT_ACTS: Final = ("wait", "crash", "forget", "lose-key", "land")  # in these nobody can crash
@@ -184,9 +188,9 @@ class StillBackups(StillWorld, PrimaryBackup):
     There are no heartbeats, so whoever was replaced learns it by its next append.
     """
 
-    def __init__(self, of: str, *, rules: Rules, tls: bool) -> None:
+    def __init__(self, of: str, *, rules: Rules, tls: bool, directory: str | None = None) -> None:
         self._lease_clock = Clock(START)
-        PrimaryBackup.__init__(self, of, rules=rules, tls=tls, server="")
+        PrimaryBackup.__init__(self, of, rules=rules, tls=tls, server="", directory=directory)
 
     def _connect(self, node: Node) -> SQLiteLog:
         fencing = self.rules.fence_the_replaced_primary
@@ -227,17 +231,36 @@ class Replay:
         self.conditions, self.tokens = read_conditions(text)
         self.started: dict[int, tuple[str, str]] = {}  # session and asset of each transfer, by its number
         self.world = self._make_world(tls=tls)
-        for token in self.tokens:
-            try:
-                self._play(token)
-            except Misuse as misuse:
-                raise Misuse(f"{token!r} of this replay cannot be played: {misuse}") from misuse
         self.trace = self.world.trace
-        self.figure = Figure(self.trace, str(self.conditions.rules), has_stages=len(self.world.sessions) < 2)
+        for token in self.tokens:
+            self.play(token)
+
+    @property
+    def figure(self) -> Figure:
+        return Figure(self.trace, str(self.conditions.rules), [self.end], has_stages=len(self.world.sessions) < 2)
+
+    @property
+    def end(self) -> Note:
+        """Who owns the asset now, for below the figure."""
+        return describe_end(self.world)
 
     def _make_world(self, *, tls: bool) -> StillWorld:
-        rules, backup_of = self.conditions.rules, self.conditions.backup_of
-        return StillBackups(backup_of, rules=rules, tls=tls) if backup_of else StillWorld(rules=rules, tls=tls)
+        """Its files are in memory where the machine has such a place: nothing here ends a machine."""
+        directory, rules, backup_of = make_directory(), self.conditions.rules, self.conditions.backup_of
+        world = (
+            StillBackups(backup_of, rules=rules, tls=tls, directory=directory.name)
+            if backup_of
+            else StillWorld(rules=rules, tls=tls, directory=directory.name)
+        )
+        weakref.finalize(world, directory.cleanup)
+        return world
+
+    def play(self, token: str) -> None:
+        """One action more. Misuse, with the action, if it cannot be."""
+        try:
+            self._play(token)
+        except Misuse as misuse:
+            raise Misuse(f"{token!r} of this replay cannot be played: {misuse}") from misuse
 
     def _play(self, token: str) -> None:
         found = TOKEN.fullmatch(token)
@@ -293,8 +316,8 @@ class Replay:
         match what:
             case "crash":
                 world.crash(name)
-            case "restart":
-                world.restart(name)
+            case "restart" | "restart-stage":
+                world.restart(name, "stage" if what.endswith("stage") else "last-message")
             case "time-out":
                 world.trace.add(TimedOut(world.now, name))
                 world._live(side, lambda gateway: gateway.on_time_out())
@@ -304,15 +327,16 @@ class Replay:
                 world.forget(name, int(about) if about else None)
             case "lose-key":
                 world.lose_key(name)
-            case "land":
-                world.land(name)
             case "cut":
                 world.cut(by=name)
-            case "wake" | "take-over":
+            case "land" | "wake" | "take-over":
                 self._play_node(name, what)
 
     def _play_node(self, name: str, what: str) -> None:
-        """What only happens where somebody has a backup."""
+        """An order that lands late; and what only happens where somebody has a backup."""
+        if what == "land":
+            self.world.land(name)
+            return
         if not isinstance(self.world, StillBackups):
             raise Misuse("nobody has a backup; begin with: backup of sender;")
         (self.world.wake if what == "wake" else self.world.take_over)(name)

@@ -136,6 +136,22 @@ _DESCRIBED = {
 }
 
 
+class AskedRules(Rules):
+    """The same rules, and in `asked` the names of those that somebody has looked at."""
+
+    asked: set[str]
+
+    def __init__(self, rules: Rules) -> None:
+        object.__setattr__(self, "asked", set())
+        super().__init__(**{name: getattr(rules, name) for name in NAMES})
+        self.asked.clear()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _DESCRIBED:
+            object.__getattribute__(self, "asked").add(name)
+        return object.__getattribute__(self, name)
+
+
 def switch_off(*names: str) -> Rules:
     """Every rule but these. Misuse for a name that is none; it lists those that are."""
     _verify_known(names, SAFETY, "rule", "the rules are")

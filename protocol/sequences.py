@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from protocol.steps import find_row
 from protocol.trace import (
+    LEFT_BY,
     Accepted,
     Acted,
     Asked,
@@ -23,6 +24,7 @@ from protocol.trace import (
     Delivered,
     Denied,
     Event,
+    Expired,
     FencedOff,
     Forgotten,
     HandedOver,
@@ -48,9 +50,9 @@ class Line:
     """One row of a figure: an arrow between two places, a mark on one, or the heading of a stage.
 
     `kind` is message, lost, action, denied (the network refuses), question, tls (a connection comes about); crash,
-    loss, restart, verdict, dispute, wait, refused, pause, wake, cut, heal, takeover, handover, fence, accept; stage, or
-    gap, a row without a mark that lets a lifeline be seen. `marks` say which gateways are down, paused, fenced or on
-    standby. `is_more`: the words of the row above go on.
+    loss, restart, verdict, dispute, wait, refused, expiry, pause, wake, cut, heal, takeover, handover, fence, accept;
+    stage, or gap, a row without a mark that lets a lifeline be seen. `marks` say which gateways are down, paused,
+    fenced or on standby, and how the asset stands in a network. `part`: 0, or in which further row the words go on.
     """
 
     kind: str
@@ -59,11 +61,15 @@ class Line:
     source: str = ""
     target: str = ""
     marks: frozenset[Mark] = frozenset()
-    is_more: bool = False
+    part: int = 0
 
     @property
     def is_arrow(self) -> bool:
         return self.kind in ("message", "lost", "action", "denied", "question", "tls")
+
+    def find_state(self, lane: str) -> str:
+        """How the asset stands in a network; empty where nothing has been said of it."""
+        return next((mark for place, mark in self.marks if place == lane and mark in LEFT_BY.values()), "")
 
     def find_life(self, lane: str) -> str:
         """How the lifeline of a place is to be drawn: life, or the strongest of its marks."""
@@ -134,6 +140,8 @@ def _compute_mark(event: Event) -> Line | None:
             return Line(kind_of(verdict), f"row {letter}: {verdict}", "", gateway, gateway)
         case NotConnected(gateway=gateway, reason=reason):
             return Line("refused", f"no TLS: {reason}", "", gateway, gateway)
+        case Expired(network=network):
+            return Line("expiry", "expired", "", network, network)
         case TimedOut(gateway=gateway):
             return Line("wait", "no answer in time", "", gateway, gateway)
     return None
@@ -178,8 +186,8 @@ def fold(lines: list[Line], find_width: Callable[[Line], int]) -> Iterator[Line]
     """The same rows, with the words of a mark spread over as many as they need."""
     for line in lines:
         parts = wrap(line.text, find_width(line)) if not line.is_arrow and line.text else [line.text]
-        for number, part in enumerate(parts):
-            yield replace(line, text=part, is_more=number > 0)
+        for number, words in enumerate(parts):
+            yield replace(line, text=words, part=number)
 
 
 def wrap(text: str, width: int) -> list[str]:

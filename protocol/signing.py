@@ -156,9 +156,7 @@ class KeyPair:
     @classmethod
     def lab(cls, name: str, seed: str) -> KeyPair:
         """The P-256 key that everybody computes from the same seed and name. For the lab only."""
-        secret = int.from_bytes(_lab_secret(name, seed), "big")
-        private = ec.derive_private_key(secret % (P256_ORDER - 1) + 1, ec.SECP256R1())
-        return cls(name, ECKey.import_key(_to_pem(private)), is_lab=True)
+        return _compute_lab_key(name, seed)
 
     @classmethod
     def lab_ed25519(cls, name: str, seed: str) -> KeyPair:
@@ -212,6 +210,14 @@ def _import_public(is_lab: bool, *members: tuple[str, str]) -> PublicKey:
     """The same few gateways send the same few keys with every proposal."""
     jwk: dict[str, str | list[str]] = dict(members)
     return PublicKey(ECKey.import_key(jwk) if jwk["kty"] == "EC" else OKPKey.import_key(jwk), is_lab)
+
+
+@lru_cache(maxsize=256)
+def _compute_lab_key(name: str, seed: str) -> KeyPair:
+    """Computing one takes longer than a signature, and many runs with one seed have the same few keys."""
+    secret = int.from_bytes(_lab_secret(name, seed), "big")
+    private = ec.derive_private_key(secret % (P256_ORDER - 1) + 1, ec.SECP256R1())
+    return KeyPair(name, ECKey.import_key(_to_pem(private)), is_lab=True)
 
 
 def _lab_secret(name: str, seed: str) -> bytes:

@@ -3,7 +3,9 @@
     crash_and_resume("recipient", at="3.6", after=2)    who crashes, in which step, after which durable act
     crash_and_resume("sender", at="3.4", loses="log")   and what is lost besides: "log", "key", its last 3 entries
     every_crash()                                       the same for every place where a crash can be put
+    every_expiry()                                      a lock that runs out after every step
     Recovery(world)                                     the recovery of a World that was run by hand
+    describe_end(world)                                 who owns the asset now, to stand below a figure
     RecoveryTable(), explain("H")                       all rows of TABLE 2, and one with its paragraph
 
 A Recovery shows itself: the figure from the last message before the crash on, then what TABLE 2 said, with the three
@@ -19,13 +21,14 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import product
 from typing import Literal
 
 from protocol.diagrams import Figure, Note, kind_of
 from protocol.errors import Misuse
+from protocol.evidence import write_columns, write_table
 from protocol.messages.recovery import NAMES
 from protocol.messages.satp import short_name
 from protocol.network import World
@@ -179,6 +182,7 @@ class Recovery:
             all(len(each) <= 1 for each in heads),
             len(arrived) - 1,  # the trace begins with the last message before the crash
             tuple(self.repeated),
+            frozenset(asset.state.value for ledger in self.world.ledgers for asset in ledger.assets),
         )
 
     def message(self, name: str) -> SignedMessage:
@@ -201,12 +205,8 @@ class Recovery:
             explained.add(letter)
         if not counted:
             yield Note("No row of TABLE 2: no session was left to compare", ())
-        owners = _count_words(shorten_owner(owner) for owner in self.owners) or "nobody"
-        rest = "At rest" if self.world.is_at_rest else "NOT at rest"
-        books = _count_words(
-            f"{asset.state} in {ledger.name}" for ledger in self.world.ledgers for asset in ledger.assets
-        )
-        yield Note(f"{rest}. Owner: {owners}", (f"Ledgers: {books or 'no asset'}.", self._describe_messages()))
+        end = describe_end(self.world)
+        yield replace(end, paragraphs=(*end.paragraphs, self._describe_messages()))
 
     def _describe_messages(self) -> str:
         words = _count_words(f"{each.name}{' (lost)' if isinstance(each, Lost) else ''}" for each in self.sent)
@@ -222,6 +222,14 @@ class Recovery:
 
     def __repr__(self) -> str:
         return self.figure.ascii
+
+
+def describe_end(world: World) -> Note:
+    """Who owns the asset, and what both networks say of it: what stands below a figure."""
+    owners = _count_words(shorten_owner(owner) for owner in world.owners) or "nobody"
+    rest = "At rest" if world.is_at_rest else "NOT at rest"
+    books = _count_words(f"{asset.state} in {ledger.name}" for ledger in world.ledgers for asset in ledger.assets)
+    return Note(f"{rest}. Owner: {owners}", (f"Ledgers: {books or 'no asset'}.",))
 
 
 def _count_words(words: Iterable[str]) -> str:
@@ -260,7 +268,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one crash. `messages` counts all that arrived after it, `said_again` are the steps among them."""
+    """What came of one crash. `messages` counts all that arrived after it, `said_again` are the steps among them.
+
+    `states` are those of the asset in both networks.
+    """
 
     letters: str
     owners: tuple[str, ...]
@@ -268,6 +279,7 @@ class Outcome:
     is_one_chain: bool
     messages: int
     said_again: tuple[str, ...]
+    states: frozenset[str]
 
 
 class CrashMap(dict[Place, Outcome]):
@@ -285,13 +297,25 @@ class CrashMap(dict[Place, Outcome]):
 
 
 def every_crash(
-    loses: Loss = None, *, both: bool = False, start: str = "last-message", seed: str = "lab", tls: bool = True
+    loses: Loss = None,
+    *,
+    both: bool = False,
+    start: str = "last-message",
+    seed: str = "lab",
+    tls: bool = True,
+    only: Literal["before", "after"] | None = None,
 ) -> CrashMap:
-    """`crash_and_resume` before and after every durable act of both gateways, in the order of the steps."""
+    """`crash_and_resume` before and after every durable act of both gateways, in the order of the steps.
+
+    `only` "after" leaves half of the places out: before an act as much is durable as after the one before it.
+    """
+    if only not in ("before", "after", None):
+        raise Misuse(f'only "before" or only "after" each act, not {only!r}')
+    sides = (False, True) if only is None else (only == "after",)
     found = CrashMap()
     counting = World(seed, tls=tls)
     for row, role in ((row, role) for row in TABLE_1 for role in Role):
-        for number, is_after in product(range(1, counting.count_acts(role, row.number) + 1), (False, True)):
+        for number, is_after in product(range(1, counting.count_acts(role, row.number) + 1), sides):
             after, before = (number, None) if is_after else (None, number)
             told = crash_and_resume(
                 role, row.number, after, before=before, loses=loses, both=both, start=start, seed=seed, tls=tls
@@ -299,6 +323,53 @@ def every_crash(
             found[Place(row.number, role.value, number, is_after)] = told.outcome
             told.world.close()
     counting.close()
+    return found
+
+
+# ---------------------------------------------------------------------- every expiry
+
+
+class ExpiryMap(dict[tuple[str, Role | None], Outcome]):
+    """What came of it when the lock ran out, by the step that was done last and by who was down; shows the owners."""
+
+    heads = ("the lock runs out after", "both up", "sender down", "recipient down")
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        return [
+            (f"{row.number} {short_name(row.name)}", *(self._find_owner(row.number, down) for down in (None, *Role)))
+            for row in TABLE_1
+        ]
+
+    def _find_owner(self, step: str, down: Role | None) -> str:
+        return ", ".join(shorten_owner(owner).partition(" in ")[0] for owner in self[step, down].owners) or "nobody"
+
+    def _repr_html_(self) -> str:
+        return write_table(self.heads, self.rows)
+
+    def __repr__(self) -> str:
+        return write_columns([self.heads, *self.rows])
+
+
+def every_expiry(lock_type: str | None = None, *, seed: str = "lab", tls: bool = False) -> ExpiryMap:
+    """For each step a transfer that runs until it is done; then the lock runs out, and all goes on to rest.
+
+    Meanwhile both gateways are up, or one of them is down and comes back later.
+    """
+    found = ExpiryMap()
+    for row, down in product(TABLE_1, (None, *Role)):
+        world = World(seed, tls=tls)
+        world.start(lock_type=lock_type)
+        world.run(until=row.number)
+        if down:
+            world.crash(down)
+        world.wait(LOCK_S + 1)
+        world.run()
+        if down:
+            world.restart(down)
+            world.run()
+        found[row.number, down] = Recovery(world).outcome
+        world.close()
     return found
 
 

@@ -249,9 +249,10 @@ def compare_rules(
     """
     off = off or ("fence_the_replaced_primary", "back_out_only_with_the_receipt")
     choices = {"nothing": ()} | {name: (name,) for name in off} | ({"all of these": off} if len(off) > 1 else {})
+    switched = {name: switch_off(*choice) for name, choice in choices.items()}  # a wrong name is refused before any run
     chosen, found = list(cases or list_cases()), RuleCount()
-    for name, choice in choices.items():
-        rules, endings = switch_off(*choice), found.setdefault(name, [])
+    for name, rules in switched.items():
+        endings = found.setdefault(name, [])
         for case in chosen:
             endings.append(_play(case, rules))
             on_run(len(chosen) * (len(found) - 1) + len(endings), len(chosen) * len(choices))

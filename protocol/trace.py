@@ -9,12 +9,26 @@ ledger acted or was asked, a gateway crashed or came back. Places are the names 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 Mark: TypeAlias = tuple[str, str]
-"""A gateway, and what it is: "down", "paused", "fenced" (another one writes in its place), or on "standby"."""
+"""A place, and what it is.
+
+A gateway is "down", "paused", "fenced" (another one writes in its place), or on "standby". A network has the one asset
+of the trace "locked", "free", "held", "assigned", "burned" or "destroyed".
+"""
+
+LEFT_BY = {  # what an action makes of the asset; it is free where an owner has it, and the beneficiary's if assigned
+    "lock": "locked",
+    "unlock": "free",
+    "mint": "held",
+    "destroy": "destroyed",
+    "burn": "burned",
+    "assign": "assigned",
+    "reissue": "free",
+}
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,16 @@ class Acted(Event):
         words = [word for word, holds in (("did so before", self.again), ("late", self.late)) if holds]
         how = f" ({', '.join(words)})" if words else ""
         return f"{self.network} does {self.action} for {self.gateway}{how}"
+
+
+@dataclass(frozen=True)
+class Expired(Event):
+    """A lock was over, and the network let go of the asset by itself."""
+
+    network: str
+
+    def __str__(self) -> str:
+        return f"{self.network}: a lock has expired"
 
 
 @dataclass(frozen=True)
@@ -305,16 +329,19 @@ class Accepted(Event):
 class Trace:
     """What happened, in order. `lanes` are the places from left to right; `gateways` those of them that can crash.
 
-    `marks` are what the gateways are when the trace begins.
+    `marks` are what the places are when the trace begins. A `watcher` is told of each event right after it.
     """
 
     lanes: tuple[str, ...]
     gateways: tuple[str, ...]
     events: list[Event] = field(default_factory=list)
     marks: frozenset[Mark] = frozenset()
+    watcher: Callable[[Event], None] | None = field(default=None, compare=False, repr=False)
 
     def add(self, event: Event) -> None:
         self.events.append(event)
+        if self.watcher is not None:
+            self.watcher(event)
 
     def of(self, *kinds: type[Event]) -> list[Event]:
         return [event for event in self.events if isinstance(event, kinds)]
@@ -322,7 +349,7 @@ class Trace:
     def since(self, step: str) -> Trace:
         """The events from the first one of `step` on, as a trace of their own."""
         steps = (n for n, event in enumerate(self.events) if getattr(event, "step", "") == step)
-        return self._cut(next(steps, len(self.events)))
+        return self.after(next(steps, len(self.events)))
 
     def since_crash(self) -> Trace:
         """The events from the last message before the first trouble on, as a trace of their own.
@@ -333,13 +360,18 @@ class Trace:
         trouble = Crashed | Forgotten | Paused | Partitioned | HandedOver
         crash = next((n for n, event in enumerate(self.events) if isinstance(event, trouble)), 0)
         arrivals = [n for n, event in enumerate(self.events[:crash]) if isinstance(event, Delivered)]
-        return self._cut(arrivals[-1] if arrivals else 0)
+        return self.after(arrivals[-1] if arrivals else 0)
 
-    def _cut(self, place: int) -> Trace:
+    def until(self, number: int) -> Trace:
+        """The first events, as a trace of their own."""
+        return Trace(self.lanes, self.gateways, self.events[:number], self.marks)
+
+    def after(self, number: int) -> Trace:
+        """The events after the first `number`, as a trace of their own."""
         marks = self.marks
-        for event in self.events[:place]:
+        for event in self.events[:number]:
             marks = compute_marks(marks, event)
-        return Trace(self.lanes, self.gateways, self.events[place:], marks)
+        return Trace(self.lanes, self.gateways, self.events[number:], marks)
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events)
@@ -352,7 +384,10 @@ class Trace:
 
 
 def compute_marks(marks: frozenset[Mark], event: Event) -> frozenset[Mark]:
-    """What the gateways are after an event. Whoever was woken or restarted is on standby if it was before."""
+    """What the places are after an event. Whoever was woken or restarted is on standby if it was before."""
+    if isinstance(event, Expired) or (isinstance(event, Acted) and not event.again and event.action in LEFT_BY):
+        state = LEFT_BY[event.action] if isinstance(event, Acted) else "free"
+        return frozenset(mark for mark in marks if mark[0] != event.network) | {(event.network, state)}
     gone, new = _find_change(event)
     gateway = str(getattr(event, "gateway", ""))
     return (marks - {(gateway, mark) for mark in gone}) | {(gateway, mark) for mark in new}

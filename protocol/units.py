@@ -44,7 +44,7 @@ from protocol.negotiation import Identity
 from protocol.objects import Json
 from protocol.offers import Outgoing
 from protocol.processes import START
-from protocol.rules import Rules
+from protocol.rules import AskedRules, Rules
 from protocol.session import Session, read_session
 from protocol.signing import KeyPair, KeyRing
 from protocol.steps import Role
@@ -110,7 +110,8 @@ class Unit:
         loses_tails: bool = False,
     ) -> None:
         """Of `sessions` transfers. `keeps_orders`: what a crash leaves on its way to the ledger may land later."""
-        self.role, self.rules, self._seed, self.name = role, rules or Rules(), seed, str(role)
+        self.role, self.rules, self._seed, self.name = role, AskedRules(rules or Rules()), seed, str(role)
+        self.configuration = (role, seed, sessions, lock_type, keeps_orders, loses_tails)
         mine = ("sender", "recipient") if role is Role.SENDER else ("recipient", "sender")
         self.id, self.peer = (CLAIM[f"{each}GatewayId"] for each in mine)
         network_id = CLAIM[f"{role}GatewayNetworkId"]
@@ -265,10 +266,14 @@ class Unit:
 
     def _begin_process(self) -> None:
         """A new gateway from what survives: no memory, and the key that it has now."""
+        self._gateway, self._parts, contents = self._find_process()
+        put_back(self._parts, contents)
+
+    def _find_process(self) -> tuple[Gateway, list[Any], Contents]:
+        """The gateway with the key that it has now, and what it holds at its beginning; made once."""
         if self._serial not in self._processes:
             self._processes[self._serial] = self._make_process()
-        self._gateway, self._parts, contents = self._processes[self._serial]
-        put_back(self._parts, contents)
+        return self._processes[self._serial]
 
     def _make_process(self) -> tuple[Gateway, list[Any], Contents]:
         names = [self.id, *(f"{self.id} key {serial}" for serial in range(2, self._serial + 1))]
@@ -315,7 +320,7 @@ class Unit:
         if state.process is None:
             self._gateway = None
             return
-        self._gateway, self._parts, _ = self._processes[state.serial]
+        self._gateway, self._parts, _ = self._find_process()
         put_back(self._parts, state.process)
 
     def _copy(self) -> State:

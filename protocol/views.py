@@ -185,10 +185,14 @@ class Transfer:
     @property
     def messages(self) -> Chain:
         """The steps that are messages, as either log has them."""
+        return self._read_messages()
+
+    def _read_messages(self, number: str = "") -> Chain:
+        """All of them, or the one of a step: to verify eleven signatures for one message takes eleven times as long."""
         found: dict[str, SignedMessage] = {}
         for entries in self._logs().values():
             for entry in entries:
-                if "message" in entry.payload and entry.step != "abort":
+                if "message" in entry.payload and entry.step != "abort" and number in ("", entry.step):
                     message = read_message(self.world, entry.payload["message"])
                     found.setdefault(message.step, message)
         return Chain(sorted((m for m in found.values() if m.step), key=lambda message: message.step))
@@ -197,7 +201,7 @@ class Transfer:
         """What a step was, in both logs and on both ledgers. Misuse if it has not happened."""
         row = find_row(number)
         entries = {name: [e for e in log if e.step == number] for name, log in self._logs().items()}
-        message = next((message for message in self.messages if message.step == number), None)
+        message = next((message for message in self._read_messages(number) if message.step == number), None)
         receipt = self._find_receipt(number, entries)
         if message is None and receipt is None:
             raise Misuse(f"step {number} of session {self.id[:8]} has not happened")
@@ -259,7 +263,10 @@ class Transfer:
 
     def _issues(self) -> Iterator[tuple[str, str]]:
         """The assets that the proposals are about, once each, and their originators."""
-        claims = [Transfer(self.world, name).messages[0].payload["transferInitClaim"] for name in self.world.sessions]
+        claims = [
+            Transfer(self.world, name)._read_messages("1.1")[0].payload["transferInitClaim"]
+            for name in self.world.sessions
+        ]
         yield from {claim["digitalAssetId"]: claim["verifiedOriginatorEntityId"] for claim in claims}.items()
 
     def __repr__(self) -> str:

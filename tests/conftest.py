@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 
 import pytest
 
@@ -12,11 +16,43 @@ from protocol.steps import TABLE_1, Role
 from tests.places import in_postgres, place, shared
 from tests.postgres import postgres
 
+RAM = "/dev/shm"
+ROOM = 2**29  # bytes: the largest test leaves a few megabytes, for a moment
+# Begun first, so that no core is left with one of them at the end. Only the order depends on this list.
+LONGEST = (
+    "explorer_rules", "recovery_campaign", "replacement_campaign", "channel_machine", "replacement_machine",
+    "recovery_machine", "recovery_link", "campaigns", "mutations", "stories", "pause", "two_processes",
+)  # fmt: skip
 __all__ = ["in_postgres", "place", "postgres", "shared"]  # fixtures
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """What a reader saw when a test failed is kept as a picture, and the failure says where (browser.py)."""
+    watched = getattr(pyfuncitem.funcargs.get("reader"), "watched", nullcontext)
+    with watched(pyfuncitem.name):
+        return (yield)
+
 
 ASSET = "2c949e3c-5edb-4a2c-9ef4-20de64b9960d"
 BOB = "network 43114: CN=Bob, OU=Case Org Unit, O=Case, L=San Francisco, C=US"
 ALICE = "network 1: CN=Alice, OU=Example Org Unit, O=Example, L=New York, C=US"
+
+
+def pytest_configure() -> None:
+    """Temporary files in memory, where there is room and nobody said TMPDIR: thousands of logs flush each entry.
+
+    A crash in these tests is that of a process, and what was written survives it wherever it is.
+    """
+    if "TMPDIR" not in os.environ and os.access(RAM, os.W_OK) and shutil.disk_usage(RAM).free > ROOM:
+        os.environ["TMPDIR"] = RAM  # for the processes that are started, too
+        tempfile.tempdir = None  # it is asked for again
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ def run_schedules(
 ) -> None:
     """`count` schedules of forty steps, from the seed `number`."""
     with capsys.disabled():
-        sys.stdout.write(f"\n{count} schedules of {words}, seed {number} (again with: SEED={number})\n")
+        sys.stderr.write(f"\n{count} schedules of {words}, seed {number} (again with: SEED={number})\n")
     run_state_machine_as_test(
         seed(number)(machine),
         settings=settings(

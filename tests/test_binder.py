@@ -1,7 +1,8 @@
 """The environment that Binder builds, built here from `binder/` alone, in a clean virtual environment.
 
 Binder installs `binder/requirements.txt` from the top of the repository and runs `binder/postBuild`
-(a `binder/` folder hides the requirements at the top). The same lines are replayed; then notebook 00 runs there.
+(a `binder/` folder hides the requirements at the top). The same lines are replayed; then notebook 00 runs there,
+and the page of the badge in README.md is opened.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.browser import Reader, Server, make_private, run_browser, run_server, skip_or_fail
+
 ROOT = Path(__file__).resolve().parent.parent
-INPUTS = [ROOT / "requirements.txt", ROOT / "pyproject.toml", *sorted((ROOT / "binder").iterdir())]
+IN_BINDER = sorted(path for path in (ROOT / "binder").rglob("*") if path.is_file())
+INPUTS = [ROOT / "requirements.txt", ROOT / "pyproject.toml", *IN_BINDER]
 
 
 def run(environment: Path, *command: str) -> str:
@@ -52,11 +57,13 @@ def test_the_package_is_importable_and_is_this_one(environment: Path) -> None:
 
 
 @pytest.mark.environment
-def test_what_the_book_needs_is_there_and_no_compiler_was(environment: Path) -> None:
+def test_what_the_book_needs_is_there_and_nothing_else(environment: Path) -> None:
     listed = run(environment, "python", "-m", "pip", "list", "--format=json")
     names = {package["name"].lower() for package in json.loads(listed)}
     assert {"jupyterlab", "ipywidgets", "nbval", "papermill", "pydantic", "cryptography"} <= names
-    assert not {"mypy", "ruff", "hypothesis"} & names, "start-up is light: the tests' tools stay out"
+    assert not {"mypy", "ruff", "hypothesis", "playwright", "pytest-xdist"} & names, (
+        "start-up is light: the tests' tools stay out"
+    )
 
 
 @pytest.mark.environment
@@ -65,13 +72,50 @@ def test_notebook_00_runs_there_and_shows_the_same(environment: Path) -> None:
     assert "same bytes as committed" in out
 
 
+@pytest.fixture(scope="module")
+def server(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The JupyterLab of that environment, with what `postBuild` left in its home folder, and on a copy."""
+    folder = tmp_path_factory.mktemp("binder")
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+    variables = make_private(environment, environment / "bin")
+    with run_server(["jupyter", "lab", "--no-browser", "--allow-root"], folder, variables) as server:
+        yield server
+
+
 @pytest.mark.environment
-def test_the_badge_opens_a_page_that_the_server_has(environment: Path) -> None:
-    readme = (ROOT / "README.md").read_text()
-    found = re.search(r"urlpath=lab/tree/(\S+?)\)", readme)
+def test_the_badge_opens_notebook_00_with_the_table_of_contents(server: Server) -> None:
+    status, page = server.fetch(read_badge())
+    assert status == 200 and "JupyterLab" in page
+    assert server.ask(f"api/contents/{read_badge().removeprefix('lab/tree/')}?content=0")["type"] == "notebook"
+    layout = server.ask("lab/api/workspaces/default")["data"]["layout-restorer:data"]
+    assert layout["left"]["current"] == "@jupyterlab/toc:plugin" and not layout["left"]["collapsed"]
+
+
+@pytest.mark.environment
+def test_a_browser_shows_them(server: Server) -> None:
+    skip_or_fail()
+    with run_browser() as browser:
+        reader = Reader.sit_down(browser, server)
+        with reader.watched("binder"):
+            reader.open(read_badge())
+            reader.page.locator("#table-of-contents").get_by_text("Questions a reviewer might ask").wait_for()
+            assert reader.page.locator(".jp-OutputArea-output img").first.is_visible(), "trusted: pictures, not text"
+            assert not reader.page.get_by_text("Jupyter news").is_visible()
+            assert reader.complaints == []
+
+
+def read_badge() -> str:
+    """What the badge asks for."""
+    found = re.search(r"urlpath=(lab/tree/\S+?)\)", (ROOT / "README.md").read_text())
     assert found
-    assert (ROOT / found[1]).exists()
-    assert int(run(environment, "jupyter", "lab", "--version").split(".")[0]) >= 4
+    return found[1]
+
+
+def test_binder_is_asked_for_no_system_packages() -> None:
+    """No compiler, no server: what there is in binder/ decides what is installed."""
+    assert {path.name for path in (ROOT / "binder").iterdir()} == {
+        "labconfig", "postBuild", "requirements.txt", "runtime.txt", "workspace.json",
+    }  # fmt: skip
 
 
 def test_binder_is_told_its_python() -> None:

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from tools import book
-from tools.book import NOTEBOOKS, ROOT, canonicalise, find_notebooks
+from tools.notebooks import NOTEBOOKS, canonicalise, find_notebooks
 
 PATHS = find_notebooks([])
 ALLOWED_OUTPUTS = {"text/plain", "image/svg+xml", "text/html", "application/json"}
@@ -79,6 +79,29 @@ def test_a_notebook_reads_as_a_story(path: Path) -> None:
     assert last_code.count("assert ") >= 3
 
 
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_notebook_opens_with_its_question(path: Path) -> None:
+    """In bold, under the title: whoever turns the page knows what it answers."""
+    paragraphs = re.split(r"\n\s*\n", "".join(load(path)["cells"][0]["source"]))
+    is_question = [re.fullmatch(r"\*\*[^*]*\?[^*]*\*\*", each.strip()) is not None for each in paragraphs]
+    assert any(is_question[:3]), "its question stands below the title, in bold"
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_notebook_says_what_it_does_not_show(path: Path) -> None:
+    """Under one heading, before its last asserts: what is left to other notebooks, to tests, or to nobody."""
+    cells = load(path)["cells"]
+    last_code = max(place for place, cell in enumerate(cells) if cell["cell_type"] == "code")
+    headings = [
+        place
+        for place, cell in enumerate(cells)
+        if cell["cell_type"] == "markdown"
+        and "## What this notebook does not show" in "".join(cell["source"]).splitlines()
+    ]
+    assert len(headings) == 1
+    assert headings[0] < last_code
+
+
 def test_a_notebook_that_was_never_run_does_not_pass() -> None:
     """The check above can fail: an unexecuted copy is not the canonical text of itself."""
     notebook = nbformat.read(PATHS[0], as_version=4)
@@ -86,15 +109,6 @@ def test_a_notebook_that_was_never_run_does_not_pass() -> None:
         cell["execution_count"], cell["outputs"] = None, []
     text = nbformat.writes(notebook) + "\n"
     assert canonicalise(nbformat.reads(text, as_version=4)) != text
-
-
-def test_the_pages_do_not_ask_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-
-    monkeypatch.setattr(book, "PAGES", tmp_path)
-    page = book.write_page(nbformat.read(PATHS[0], as_version=4), PATHS[0]).read_text()
-    assert "<svg" in page
-    assert not re.findall(r"""<(?:script|link|img)[^>]+(?:src|href)=["']?(?:https?:)?//[^"' >]+""", page)
-    assert (ROOT / "notebooks").exists()
 
 
 def test_what_was_printed_in_pieces_is_one_text() -> None:

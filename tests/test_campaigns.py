@@ -230,13 +230,13 @@ class Link(NamedTuple):
 
 
 def test_the_last_state_can_be_the_one_that_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report comes after every 256 states; here there are no more."""
+    """A report comes after every 256 states and at the end; here both are one."""
     monkeypatch.setattr("protocol.explorer.REPORT_S", -1)
     told: list[Progress] = []
     plan = Plan((Chain(255), Chain(0)), {"crashes": 0}, (), (Move(("count", None)),), (), lambda source, data: "")
     search = Explorer(plan, ()).run(told.append)
     assert search.is_whole and len(search.states) == 256
-    assert [(each.states, each.waiting, each.depth) for each in told] == [(256, 0, 255)] * 2
+    assert [(each.states, each.waiting, each.depth) for each in told] == [(256, 0, 255)]
 
 
 def test_what_was_stopped_holds_so_far(table: RuleTable) -> None:
@@ -286,7 +286,8 @@ def table() -> RuleTable:
 
 def test_every_name_has_its_row_in_order(table: RuleTable) -> None:
     assert list(table) == [(name,) for name in SHOWN]
-    assert all(name in repr(table) and name in table._repr_html_() for name in SHOWN)
+    page = table._repr_html_().replace("<wbr>", "")
+    assert all(name in repr(table) and name in page for name in SHOWN)
     assert all(len(row) == len(table.heads) for row in table.rows)
 
 

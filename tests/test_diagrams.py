@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from itertools import pairwise
 
 import mermaidx
 import pytest
 
-from protocol.diagrams import STYLE, Figure, Note, kind_of
+from protocol.diagrams import FOUR, STYLE, SVG_LETTER, Figure, Note, kind_of
 from protocol.network import World
 from protocol.steps import TABLE_1
+from protocol.trace import LEFT_BY
+
+
+def read_texts(figure: Figure) -> list[ET.Element]:
+    return list(ET.fromstring(figure.svg).iter("{http://www.w3.org/2000/svg}text"))
 
 
 @pytest.fixture
@@ -91,12 +97,64 @@ def test_no_style_makes_words_invisible(figure: Figure) -> None:
             assert not re.search(rf"\.gwf (?:text)?\.(?:{'|'.join(classes)})\b", selector), selector
 
 
+def test_the_line_of_a_network_says_how_the_asset_stands_there(figure: Figure) -> None:
+    """Who sees only the picture sees who can use the asset: nobody, between the burn and the assignment."""
+    lines = ET.fromstring(figure.svg).iter("{http://www.w3.org/2000/svg}line")
+    ends = [(line.get("class", ""), float(line.attrib["y1"]), line.attrib["x1"]) for line in lines]
+    states = [(name, x) for name, _, x in sorted(ends, key=lambda end: end[1]) if name in LEFT_BY.values()]
+    assert states == [("locked", "80"), ("held", "720"), ("burned", "80"), ("assigned", "720")]
+    assert re.findall(r'<text class="state[^>]*>(\w+)<', figure.svg) == ["locked", "burned", "held", "assigned"]
+
+
+def test_a_figure_that_begins_later_knows_how_the_asset_stood(world: World) -> None:
+    world.start(lock_type="TIME_LOCK")
+    world.run("2.2")
+    world.wait(121)
+    later = Figure(world.trace.since("2.2"))
+    assert re.findall(r'<text class="state[^>]*>(\w+)<', later.svg) == ["locked", "free"]
+    assert "T expired" in later.ascii
+    assert "Note over P0: expired" in later.mermaid
+    assert 'class="sign expiry"' in later.svg
+
+
+def test_with_several_assets_no_line_says_how_one_of_them_stands(world: World) -> None:
+    world.start()
+    world.start("another")
+    world.run()
+    assert 'class="state' not in Figure(world.trace, has_stages=False).svg
+
+
 def test_svg_stays_inside_its_own_frame(figure: Figure) -> None:
     root = ET.fromstring(figure.svg)
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     for element in root.iter():
         for name, limit in (("x", width), ("x1", width), ("x2", width), ("y", height), ("y1", height), ("y2", height)):
             assert 0 <= float(element.attrib.get(name, 0)) <= limit
+
+
+@pytest.mark.parametrize(("step", "name"), [("3.5", "commit-final"), ("3.9", "commit-transfer-complete")])
+def test_the_words_of_a_mark_stand_between_the_gateways(step: str, name: str) -> None:
+    """Each letter as wide as it may be: what fills its row just so, and the longest words, reach no other lifeline."""
+    world = World()
+    world.start()
+    world.crash("recipient", at=step, after=1)
+    world.run()
+    words = [text for text in read_texts(Figure(world.trace)) if "crash" in text.get("class", "")]
+    assert " ".join(text.text or "" for text in words) == f"CRASH after logging done of {name} ({step})"
+    for text in words:
+        assert text.get("class") == "crash end", "it ends at the lifeline of the recipient"
+        assert float(text.attrib["x"]) - SVG_LETTER * len(text.text or "") >= FOUR.x[1]
+
+
+def test_the_words_of_one_mark_stand_together_however_many_rows_they_take() -> None:
+    world = World()
+    world.start()
+    world.run(until="2.2")
+    world.revoke("GW1")
+    world.cut()
+    world.run()
+    rows = [float(text.attrib["y"]) for text in read_texts(Figure(world.trace)) if "refused" in text.get("class", "")]
+    assert len({one - other for other, one in pairwise(rows[:3])}) == 1, "the first refusal takes three rows"
 
 
 def test_a_dispute_is_drawn_like_a_loss(figure: Figure) -> None:

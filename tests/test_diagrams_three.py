@@ -20,6 +20,7 @@ from protocol.trace import (
     Delivered,
     Denied,
     Event,
+    Expired,
     FencedOff,
     HandedOver,
     Healed,
@@ -39,6 +40,7 @@ NET, GW1, BACKUP, GW2, OTHER = LANES = ("network 1", "GW1", "GW1-B", "GW2", "net
 STANDBY = frozenset({(BACKUP, "standby")})
 EVENTS: list[Event] = [
     Connected(AT, GW1, GW2, is_resumed=False),
+    Expired(AT, NET),
     Delivered(AT, GW1, GW2, "3.1", "commit-prepare"),
     Asked(AT, GW2, OTHER, "3.2", "mint", happened=False),
     Acted(AT, GW2, OTHER, "3.2", "mint"),
@@ -183,7 +185,7 @@ def test_figures_that_need_nothing_new_stay_as_they_are() -> None:
 
 
 def test_three_gateways_without_their_networks() -> None:
-    events = [event for event in EVENTS if not isinstance(event, Acted | Asked | Denied)]
+    events = [event for event in EVENTS if not isinstance(event, Acted | Asked | Denied | Expired)]
     three = Figure(Trace((GW1, BACKUP, GW2), (GW1, BACKUP, GW2), events, STANDBY))
     assert three.ascii.splitlines()[0].split() == [GW1, BACKUP, GW2]
     assert max(map(len, three.ascii.splitlines())) <= ASCII_WIDTH
@@ -192,17 +194,17 @@ def test_three_gateways_without_their_networks() -> None:
 
 def test_a_trace_that_is_cut_knows_what_the_gateways_were() -> None:
     whole = Trace(LANES, (GW1, BACKUP, GW2), EVENTS, STANDBY)
-    assert whole.since("3.5").marks == {(GW1, "fenced")}
-    assert whole.since("3.9").marks == {(BACKUP, "standby")}
+    assert whole.since("3.5").marks == {(GW1, "fenced"), (NET, "burned"), (OTHER, "held")}
+    assert whole.since("3.9").marks == {(BACKUP, "standby"), (NET, "burned"), (OTHER, "assigned")}
     (first, *_) = whole.since_crash()
     assert isinstance(first, Delivered) and first.name == "commit-ready"
-    assert whole.since_crash().marks == STANDBY
+    assert whole.since_crash().marks == STANDBY | {(NET, "free"), (OTHER, "held")}
 
 
 @pytest.mark.parametrize("trouble", [Partitioned(AT, GW1, "its log store"), HandedOver(AT, GW1, 1)])
 def test_since_crash_begins_with_whatever_trouble_there_was(trouble: Event) -> None:
     """The message before it is the first that is shown."""
-    events = [EVENTS[1], EVENTS[4], trouble, EVENTS[12]]
+    events = [EVENTS[2], EVENTS[5], trouble, EVENTS[13]]
     assert list(Trace(LANES, (GW1, BACKUP, GW2), events).since_crash()) == events[1:]
 
 

@@ -31,6 +31,8 @@ COUNTS: tuple[tuple[dict[str, Any], tuple[int, int, int]], ...] = (
     ({"crashes": 1, "tails": 1}, (3434, 939, 960)),
     ({"crashes": 1, "keys": 1}, (4133, 978, 980)),
     ({"crashes": 1, "lands": 1}, (2029, 229, 240)),
+    ({"crashes": 2}, (13275, 909, 974)),
+    ({"sessions": 2}, (2085, 2466, 3222)),
 )
 
 

@@ -13,6 +13,7 @@ from protocol.signing import KeyPair, PublicKey, refuse_lab_key
 from tests.test_tidy import MODULES
 
 STORES = ("postgres",)
+LOOPS = ("rule_lab",)
 
 
 def test_a_lab_key_is_marked_wherever_it_goes() -> None:
@@ -40,7 +41,8 @@ def test_every_key_of_a_world_is_a_lab_key(world: World) -> None:
 def test_what_opens_a_socket_refuses_lab_keys_first(path: object) -> None:
     """A module that imports anything which can open a connection must call refuse_lab_key.
 
-    But for a store: it holds no key and proves nothing with one, neither to its own database nor to a peer.
+    But for a store: it holds no key and proves nothing with one, neither to its own database nor to a peer. And but
+    for what only takes its turn in an event loop.
     """
     text = path.read_text()  # type: ignore[attr-defined]
     imported = {
@@ -56,6 +58,8 @@ def test_what_opens_a_socket_refuses_lab_keys_first(path: object) -> None:
     }
     if path.stem in STORES:  # type: ignore[attr-defined]
         assert not {"protocol.signing", "protocol.tls"} & set(re.findall(r"from (\S+) import", text))
+    elif path.stem in LOOPS:  # type: ignore[attr-defined]
+        assert set(re.findall(r"\basyncio\.(\w+)", text)) == {"get_running_loop"}
     elif imported & {"socket", "ssl", "asyncio", "http", "urllib", "httpx", "psycopg"}:
         assert "refuse_lab_key(" in text
 
@@ -64,6 +68,15 @@ def test_the_same_name_and_seed_give_the_same_key_and_others_another() -> None:
     kids = {KeyPair.lab(name, seed).public.kid for name in ("GW1", "GW2") for seed in ("a", "b")}
     assert len(kids) == 4
     assert KeyPair.lab("GW1", "a").public.kid in kids
+
+
+def test_a_world_has_the_keys_of_its_own_seed() -> None:
+    worlds = [World(seed) for seed in ("a", "b", "a")]
+    kids = [world.key("GW1").public.kid for world in worlds]
+    for world in worlds:
+        world.close()
+    assert kids == [KeyPair.lab("GW1", seed).public.kid for seed in ("a", "b", "a")]
+    assert kids[0] != kids[1]
 
 
 def test_a_private_key_is_not_taken_for_a_public_one() -> None:

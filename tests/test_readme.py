@@ -10,7 +10,7 @@ import pytest
 
 from protocol.__main__ import main
 from tests.test_tidy import contents
-from tools.book import find_notebooks
+from tools.notebooks import find_notebooks
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -80,7 +80,7 @@ def check(world: World, case: object) -> None:
 
 def show(capsys: pytest.CaptureFixture[str], words: str) -> None:
     with capsys.disabled():
-        sys.stdout.write(f"\n{words}\n")
+        sys.stderr.write(f"\n{words}\n")
 
 
 def test_every_crash_with_every_loss(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html import unescape
 from itertools import product
 
@@ -21,6 +22,7 @@ from protocol.stories import (
     RecoveryTable,
     crash_and_resume,
     every_crash,
+    every_expiry,
     explain,
     lose,
     run_to_rest,
@@ -239,6 +241,51 @@ def test_the_map_has_every_place_once() -> None:
     assert rows[-1].split() == ["3.9", "commit-transfer-complete", "C", "D", "C", "-"]
     cells = re.findall(r"\b[A-Z]\b|-(?= |$)", " ".join(row[29:] for row in rows[1:]))
     assert len(cells) == 80
+    # The beginning of the stage changes nothing but what is said again, and TLS changes nothing at all.
+    from_stage = every_crash(seed="map", start="stage", tls=False)
+    for place, out in found.items():
+        other = from_stage[place]
+        assert replace(other, messages=out.messages, said_again=out.said_again) == out
+        assert other.messages - out.messages in (0, 2)
+        assert (other.messages == out.messages) == (other.said_again == out.said_again)
+
+
+def test_half_of_the_places() -> None:
+    after = every_crash("log", both=True, tls=False, only="after")
+    assert len(after) == 40
+    assert all(place.is_after for place in after)
+    with pytest.raises(Misuse, match=re.escape('only "before" or only "after" each act, not \'between\'')):
+        every_crash(only="between")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("entries", [2, 3, 5])
+def test_what_is_served_before_the_comparison_does_no_harm_alone(entries: int) -> None:
+    """After each durable act the first offer is lost too, so the peer speaks first. The other rules catch it all."""
+    for who, step, when, number in POINTS:
+        if when == "before":
+            continue
+        world = World(tls=False, rules=Rules(reconcile_before_serving=False))
+        world.crash(who, at=step, after=number)
+        world.start()
+        world.run()
+        world.forget(who, entries)
+        world.lose("transfer-resume")
+        world.restart(who)
+        world.run()
+        assert world.is_at_rest, (who, step, number)
+        assert len(world.owners) == 1, (who, step, number)
+        world.close()
+
+
+def test_a_lock_that_runs_out_between_lock_and_burn_gives_the_asset_back() -> None:
+    found = every_expiry()
+    assert len(found) == 17 * 3
+    for (step, _), out in found.items():
+        assert out.is_at_rest
+        assert out.owners == ((ALICE,) if "2.1" <= step <= "3.3" else (BOB,))
+        assert out.states.isdisjoint({"locked", "held"})
+    assert repr(found).splitlines()[5].split() == ["2.1", "lock", "Alice", "Alice", "Alice"]
+    assert found._repr_html_().count("<tr>") == 18
 
 
 def test_a_world_without_a_crash_is_shown_whole() -> None:

@@ -65,6 +65,16 @@ def test_a_comparison_counts_who_writes_speaks_and_is_not_told() -> None:
     assert counted._repr_html_().count("<tr>") == 5
 
 
+def test_the_receipt_keeps_the_asset_and_the_fence_keeps_the_log() -> None:
+    """All cases: whoever is replaced at lock, mint, burn or assignment, and wakes up at whatever moment."""
+    assert compare_rules().rows == [
+        ("nothing", "96", "96", "0", "0", "0", "0", "0", "16", "0"),
+        ("fence_the_replaced_primary", "96", "96", "0", "0", "0", "32", "32", "16", "32"),
+        ("back_out_only_with_the_receipt", "96", "93", "3", "0", "0", "0", "0", "19", "0"),
+        ("all of these", "96", "95", "1", "0", "0", "32", "32", "19", "32"),
+    ]
+
+
 def test_one_rule_is_compared_with_none() -> None:
     cases = [BURN, replace(BURN, leaves=False)]
     assert list(compare_rules("fence_the_replaced_primary", cases=cases)) == ["nothing", "fence_the_replaced_primary"]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "protocol"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
@@ -62,6 +64,25 @@ def test_functions_and_files_stay_short(path: Path) -> None:
             assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
 
 
+def test_the_longest_tests_are_those_of_files() -> None:
+    assert not [name for name in LONGEST if not (ROOT / "tests" / f"test_{name}.py").exists()]
+
+
+def test_no_tools_know_each_other_in_a_circle() -> None:
+    """Nor by an import that waits inside a function."""
+    tools = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "tools").glob("*.py")}
+    known = {
+        name: {each for line in re.findall(r"^ *from tools(?:\.(\w+))? import (.+)$", text, flags=re.MULTILINE)
+               for each in ([line[0]] if line[0] else line[1].split(", "))}
+        for name, text in tools.items()
+    }  # fmt: skip
+    assert known["book"] >= {"links", "site", "notebooks"}
+    while free := [name for name, others in known.items() if not others & set(known)]:
+        for name in free:
+            del known[name]
+    assert not known
+
+
 def test_nothing_is_called_by_a_name_that_says_nothing() -> None:
     assert not [path for path in SOURCES if re.search(r"util|helper|manager|misc|common", path.stem)]
 
@@ -76,7 +97,9 @@ def test_only_the_world_and_the_stores_touch_the_machine(path: Path) -> None:
             imported.update(a.name.split(".")[0] for a in node.names)
         if isinstance(node, ast.ImportFrom) and node.level == 0:
             imported.add((node.module or "").split(".")[0])
-    allowed = {"network": {"uuid"}, "units": {"uuid"}, "explorer": {"time"}}.get(name_of(path), set())
+    allowed = {"network": {"uuid"}, "units": {"uuid"}, "explorer": {"time"}, "rule_lab": {"asyncio"}}.get(
+        name_of(path), set()
+    )
     assert not imported & (forbidden - allowed)
 
 

@@ -13,7 +13,7 @@ LAYOUT := JUPYTERLAB_WORKSPACES_DIR="$(CURDIR)/.venv/workspaces" JUPYTER_CONFIG_
 .DEFAULT_GOAL := help
 # What stands on the command line of make, by name; the values are in the environment: no shell reads them.
 NAMED = $(filter-out PYTHON BIN,$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
-.PHONY: help demo report reports lab test book links check unit notebooks style types lock bench campaign clean
+.PHONY: help demo report reports lab test book links vectors schemas interop check unit notebooks style types lock bench campaign clean
 
 help: ## list the targets
 	@echo "make TARGET, with TARGET one of:"
@@ -52,14 +52,26 @@ types: .venv/dev
 
 book: .venv/book ## run the notebooks and write them back in canonical form
 	@$(BIN)/python -m tools.book --write
+	@$(BIN)/python -m tools.clauses --write
 
-links: .venv/book ## refresh the links inside the notebooks, without running them
+links: .venv/book ## refresh the links inside the notebooks, without running them, and those of docs/clauses.md
 	@$(BIN)/python -m tools.links --write
+	@$(BIN)/python -m tools.clauses --write
+
+vectors: .venv/book ## make the test vectors in tests/vectors anew, the same bytes every time
+	@$(BIN)/python -m tools.vectors
+
+interop: tests/interop/node_modules ## verify the test vectors in another language, with Node and two packages of npm's
+	@command -v node >/dev/null || { echo "Node 18 or later is needed (Debian, Ubuntu: apt-get install nodejs npm)."; exit 1; }
+	@node tests/interop/check.mjs
 
 lock: .venv/base ## resolve the ranges of pyproject.toml anew into both requirements files
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOCK) --extra book --custom-compile-command "make lock" -o requirements.txt
 	$(LOCK) --extra book --extra dev -c requirements.txt --custom-compile-command "make lock" -o requirements-dev.txt
+
+schemas: .venv/book ## write the JSON Schemas, the endpoints as OpenAPI and the message tables to docs
+	@$(BIN)/python -m tools.schemas
 
 bench: .venv/dev ## how fast it is, beside what signatures, encoding and disk alone allow (some minutes)
 	@$(BIN)/python -m tools.bench
@@ -74,7 +86,12 @@ campaign: .venv/dev ## many more random schedules than `make test` runs, every c
 	CAMPAIGN=all $(BIN)/python -m pytest $(PARALLEL) tests/test_recovery_campaign.py tests/test_recovery_link.py tests/test_replacement_campaign.py
 
 clean: ## remove the virtual environment and everything that was built
-	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv build tests/interop/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+
+tests/interop/node_modules: tests/interop/package-lock.json
+	@command -v npm >/dev/null || { echo "Node 18 or later is needed, and npm (Debian, Ubuntu: apt-get install nodejs npm)."; exit 1; }
+	@npm ci --prefix tests/interop --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 # The environment: made when it is missing or when what it should contain has changed.
 .venv/base:

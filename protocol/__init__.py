@@ -7,6 +7,7 @@ The contents page. A module imports only modules above it, so the package reads 
     trace               typed events of a run
     objects             canonical bytes, digests, versions, histories
     signing             keys and signatures
+    messages/meanings   what every field of every message means, in the documents' words
     messages/offchain   LIP-1: what travels between two VASPs
     messages/payments   LIP-1: what one version of a payment may change of the one before
     channel_store       what one side of a channel keeps, in memory or in SQLite
@@ -90,6 +91,13 @@ The contents page. A module imports only modules above it, so the package reads 
     panels              what the panels are made of: controls with names, a status line, places for pictures
     rule_lab            RuleLab: switch rules off, search, and step through the shortest story of what breaks
     lab                 CrashLab: choose a crash, and see what comes of it
+    operations          what an implementation can be asked about bytes, keys, messages and certificates
+    witness             what anybody can verify of a transfer or a log who has the keys alone
+    reception           what a gateway says to one message, at its place in a transfer and at a time
+    recovery_witness    what anybody can verify of a recovery who has the keys and both chains before it
+    scenario_steps      crashes and recoveries as JSON steps, and what is seen after them
+    channel_steps       what happens on a channel as JSON steps, and what both sides answer and store
+    door                one JSON request per line in, one answer per line out: how test vectors are passed
 
 `python -m protocol` plays a crash in a terminal.
 """

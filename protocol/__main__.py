@@ -4,7 +4,7 @@ Nothing lives here but the command line; the stories themselves are the same Wor
 or a takeover the verdict of TABLE 2 is printed with the row that gave it.
 
     python -m protocol --crash sender --at 3.4 --after 2
-    python -m protocol --replace sender --how slow --comes-back 4
+    python -m protocol --replace sender --how slow --comes-back 6
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ examples of a crash:
 
 examples of a takeover:
   python -m protocol --replace sender                     the sender dies with a burn on its way; its backup goes on
-  python -m protocol --replace sender --how slow --comes-back 4      it was only slow: it wakes up and is fenced
+  python -m protocol --replace sender --how slow --comes-back 6      it was only slow: it wakes up and is fenced
   python -m protocol --replace recipient --at 3.6 --how no-store     it reaches its log store no more
   python -m protocol --replace sender --at 2.1 --leaves   the application behind the backup ends the transfer
   python -m protocol --replace sender --how slow --comes-back 6 --leaves --rule-off back_out_only_with_the_receipt

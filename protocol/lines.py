@@ -25,6 +25,7 @@ class Lines:
 
     sessions: dict[str, list[LogEntry]] = field(default_factory=dict)
     torn: str | None = None
+    torn_line: int = 0  # its number, counted from 1
 
     @property
     def length(self) -> int:
@@ -59,15 +60,17 @@ def read_lines(path: Path) -> Lines:
     BrokenChain names any other line that cannot be read, and any entry that does not follow.
     """
     *lines, rest = path.read_bytes().split(b"\n")
-    found = Lines(torn=f"line {len(lines) + 1}: {len(rest)} bytes without an end" if rest else None)
+    found = Lines()
+    if rest:
+        found.torn, found.torn_line = f"line {len(lines) + 1}: {len(rest)} bytes without an end", len(lines) + 1
     for place, line in enumerate(lines, 1):
         try:
             entry = _read_line(line)
         except Refused as error:
             if place == len(lines) and not rest:
-                found.torn = f"line {place}: {error.reason}"
+                found.torn, found.torn_line = f"line {place}: {error.reason}", place
                 break
-            raise BrokenChain(f"line {place} cannot be read: {error.reason}") from error
+            raise BrokenChain(f"line {place} cannot be read: {error.reason}", line=place) from error
         entries = found.sessions.setdefault(entry.sessionId, [])
         stored = entries[entry.sequenceNumber - 1 : entry.sequenceNumber]
         if not stored or stored[0].canonical_bytes != entry.canonical_bytes:

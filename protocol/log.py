@@ -38,6 +38,7 @@ from typing import Annotated, Any, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from protocol.errors import Fault, Misuse, Refused
+from protocol.messages.meanings import OURS
 from protocol.objects import Json, canonical, digest
 from protocol.signing import BadSignature, KeyPair, KeyRing
 from protocol.steps import LAST, describe_step
@@ -57,7 +58,16 @@ class Operation(StrEnum):
 
 
 class BrokenChain(Fault):
-    """A stored log whose entries do not follow from each other; says which entry and why."""
+    """A stored log whose entries do not follow from each other; says which entry and why.
+
+    The place is an entry of a session, counted from 1; or the line of a file, where no entry can be read from it.
+    """
+
+    def __init__(self, reason: str, *, session_id: str = "", entry: int = 0, line: int = 0, **more: Any) -> None:
+        super().__init__(reason, **more)
+        self.session_id = session_id
+        self.entry = entry
+        self.line = line
 
 
 class Conflict(Fault):
@@ -85,10 +95,10 @@ class LogEntry(BaseModel):
     version: str
     sessionId: str
     contextId: str
-    gatewayId: str
+    gatewayId: Annotated[str, OURS]
     sequenceNumber: int = Field(ge=1, lt=2**53)
     satpPhase: int
-    step: str
+    step: Annotated[str, OURS]
     operation: Operation
     timestamp: str
     payload: dict[str, Any]
@@ -112,8 +122,8 @@ class LogEntry(BaseModel):
     accessControlProfile: str | None = None
     recoveryMessage: str | None = None
     recoveryPayload: str | Json | None = None
-    writerId: str | None = None
-    epoch: int | None = Field(default=None, ge=1, lt=2**53)
+    writerId: Annotated[str | None, OURS] = None
+    epoch: Annotated[int | None, Field(ge=1, lt=2**53), OURS] = None
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Self:
@@ -240,16 +250,19 @@ def verify_chain(entries: Iterable[LogEntry], session_id: str | None = None) -> 
     for entry in entries:
         session_id = session_id or entry.sessionId
         where = f"entry {expected_number} of session {session_id}"
+        place: Json = {"session_id": session_id, "entry": expected_number}
         if entry.sessionId != session_id:
-            raise BrokenChain(f"{where} is of another session", expected=session_id, found=entry.sessionId)
+            words = f"{where} is of another session"
+            raise BrokenChain(words, field="sessionId", expected=session_id, found=entry.sessionId, **place)
         if entry.sequenceNumber != expected_number:
-            raise BrokenChain(f"{where} is missing", expected=expected_number, found=entry.sequenceNumber)
+            words, found = f"{where} is missing", entry.sequenceNumber
+            raise BrokenChain(words, field="sequenceNumber", expected=expected_number, found=found, **place)
         before = expected_hash or compute_genesis(entry.sessionId, entry.gatewayId)
         if entry.lastEntryHash != before:
             words = f"{where} does not follow the entry before it"
-            raise BrokenChain(words, expected=before, found=entry.lastEntryHash)
+            raise BrokenChain(words, field="lastEntryHash", expected=before, found=entry.lastEntryHash, **place)
         if digest(entry.payload) != entry.payloadHash:
-            raise BrokenChain(f"the payload of {where} was changed")
+            raise BrokenChain(f"the payload of {where} was changed", field="payloadHash", **place)
         expected_hash, expected_number = entry.compute_hash(), expected_number + 1
 
 

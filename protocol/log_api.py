@@ -50,7 +50,7 @@ class _WrongMethod(Refused):
     """The function exists, with the other method."""
 
 
-_STATUS: tuple[tuple[type[Exception], int], ...] = (
+STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (_NotFound, 404),
     (_WrongMethod, 405),
     (Conflict, 409),
@@ -74,16 +74,16 @@ class LogStorageAPI:
         try:
             return Response(200, {"success": True, "response_data": self._answer(method, path, body)})
         except Explained as refusal:
-            status = next(status for kind, status in _STATUS if isinstance(refusal, kind))
+            status = next(status for kind, status in STATUSES if isinstance(refusal, kind))
             return Response(status, {"success": False, "response_data": _describe(refusal)})
 
     def _answer(self, method: str, path: str, body: Any) -> Any:
         if not path.isprintable():
             raise _NotFound("the path is no text")
         name, *selectors = path.strip("/ ").split("/")
-        if name not in _FUNCTIONS:
-            raise _NotFound(f"there is no function {name!r}; there are {', '.join(_FUNCTIONS)}", found=name)
-        allowed, function, ids = _FUNCTIONS[name]
+        if name not in FUNCTIONS:
+            raise _NotFound(f"there is no function {name!r}; there are {', '.join(FUNCTIONS)}", found=name)
+        allowed, function, ids = FUNCTIONS[name]
         if method.upper() != allowed:
             raise _WrongMethod(f"{name} is a {allowed}", expected=allowed, found=method)
         if len(selectors) == ids and self._session_id is not None:
@@ -124,7 +124,7 @@ class LogStorageAPI:
         return [entry.as_json() for entry in self._log.getLog(session_id)]
 
 
-_FUNCTIONS: dict[str, tuple[str, Callable[..., Any], int]] = {  # method, function, ids after the session
+FUNCTIONS: dict[str, tuple[str, Callable[..., Any], int]] = {  # method, function, ids after the session
     "writeLogEntry": ("POST", LogStorageAPI._write, 0),
     "getLogEntry": ("GET", LogStorageAPI._entry, 1),
     "getLogLength": ("GET", LogStorageAPI._length, 0),

@@ -46,6 +46,7 @@ from protocol.objects import Json, canonical, digest, parse
 REQUEST_DIGEST, MEMORY = "request_digest", "memory"
 DIGEST = re.compile("[0-9a-f]{64}")
 MOST_SEALS = 256  # different headers that a key ring remembers
+COORDINATE = 43  # letters for 32 bytes: RFC 7518 6.2.1.2; with fewer, or with more, one key would have two thumbprints
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -124,7 +125,9 @@ class PublicKey:
         if curve not in (("EC", "P-256"), ("OKP", "Ed25519")) or "d" in jwk:
             raise Refused("not the JWK of a public P-256 key or public Ed25519 key (RFC 7517)")
         try:
-            members = ((name, jwk.get(name, "")) for name in _MEMBERS[jwk["crv"]])
+            members = [(name, jwk.get(name, "")) for name in _MEMBERS[jwk["crv"]]]
+            if any(len(value) != COORDINATE for name, value in members if name in ("x", "y")):
+                raise ValueError("a coordinate has 32 bytes, no more and no less, in base64url without padding")
             return _import_public(jwk.get("lab") is True, *members)
         except (JoseError, ValueError, KeyError, TypeError) as error:
             raise Refused(f"not the JWK of a public P-256 key or public Ed25519 key (RFC 7517): {error}") from error

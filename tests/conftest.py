@@ -21,7 +21,8 @@ ROOM = 2**29  # bytes: the largest test leaves a few megabytes, for a moment
 # Begun first, so that no core is left with one of them at the end. Only the order depends on this list.
 LONGEST = (
     "explorer_rules", "recovery_campaign", "replacement_campaign", "channel_machine", "replacement_machine",
-    "recovery_machine", "recovery_link", "campaigns", "mutations", "stories", "pause", "two_processes",
+    "recovery_machine", "recovery_link", "vectors", "browser", "campaigns", "binder", "mutations", "stories", "pause",
+    "two_processes",
 )  # fmt: skip
 __all__ = ["in_postgres", "place", "postgres", "shared"]  # fixtures
 

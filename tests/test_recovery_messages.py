@@ -206,7 +206,7 @@ def ours(model: type[BaseModel]) -> set[str]:
     return {
         name
         for name, info in model.model_fields.items()
-        if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("ours")
+        if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("x-ours")
     }
 
 

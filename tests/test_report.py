@@ -297,8 +297,8 @@ def test_the_index_is_of_what_is_done(tmp_path: Path) -> None:
     assert index.count("<td></td>") == 1
     assert "broke off</td>" in index
     assert count_rows([made_up(chosen[1])]) == [
-        ("A one message was on its way -> continue", 1),
-        ("H my log is lost, the peer kept the chain -> continue", 1),
+        ("row A: one message was on its way -> continue", 1),
+        ("row H: my log is lost, the peer kept the chain -> continue", 1),
     ]
     assert count_ends(made) == [(f"{chosen[0].play().ending}", 1), ("The report broke off.", 1)]
     cell = write_cell(broken, {broken: made_up(broken)}, "matrix")

@@ -33,6 +33,10 @@ def test_a_public_key_survives_its_jwk_and_a_private_one_is_refused(pair: KeyPai
         PublicKey.from_jwk({**pair.public.jwk, "x": "!"})
     with pytest.raises(Refused):
         PublicKey.from_jwk({**pair.public.jwk, "crv": "X25519"})
+    with pytest.raises(Refused, match="32 bytes"):
+        PublicKey.from_jwk({**pair.public.jwk, "x": "A" * 42})
+    with pytest.raises(Refused, match="32 bytes"):
+        PublicKey.from_jwk({**pair.public.jwk, "x": f"AA{pair.public.jwk['x']}"})
     with pytest.raises(Misuse):
         refuse_lab_key(pair)
 

@@ -25,7 +25,7 @@ NODE = shutil.which("node")
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The site of the stored notebooks, with the links that `make links` gives them."""
+    """The site of the stored notebooks, with the links that `make links` gives them; of other files the names only."""
     folder = tmp_path_factory.mktemp("site")
     book = [path.name for path in find_notebooks([])]
     linked = {}
@@ -36,12 +36,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         patch.setattr(site_pages, "PAGES", folder)
         patch.setattr(site_search, "REPORTS", folder / "reports")  # whether some were made here or not
         site.write_site(linked)
-    yield {page.relative_to(folder).as_posix(): page.read_text("utf-8") for page in folder.rglob("*.html")}
+    texts = {page.relative_to(folder).as_posix(): page.read_text("utf-8") for page in folder.rglob("*.html")}
+    yield texts | {path.relative_to(folder).as_posix(): "" for path in (folder / "files").rglob("*.*")}
 
 
 def test_every_notebook_document_and_module_has_a_page(pages: dict[str, str]) -> None:
     assert {f"{path.stem}.html" for path in find_notebooks([])} <= set(pages)
     assert {"index.html", "sections.html", "findings.html", "code/index.html", "code/gateway.html"} <= set(pages)
+    assert {"message-tables.html", "schemas.html"} <= set(pages)
     assert "code/messages/satp.html" in pages
 
 

@@ -108,3 +108,13 @@ def test_no_assert_looks_at_a_peers_input(path: Path) -> None:
     """An assert is for our own mistakes; it must never stand in for a refusal."""
     if name_of(path).startswith("messages/"):
         assert not [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assert)]
+
+
+def test_no_merge_was_left_half_done() -> None:
+    """A page of text has no compiler that would see it."""
+    folders = [ROOT / name for name in ("protocol", "tests", "tools", "docs", "notebooks", "binder", ".ci")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files = [path for path in files if "node_modules" not in path.parts] + [ROOT / "README.md", ROOT / "Makefile"]
+    assert len(files) > 300
+    marks = re.compile(rb"^(?:<{7}|>{7})(?: |$)", re.MULTILINE)
+    assert [path.name for path in files if marks.search(path.read_bytes())] == []

@@ -124,7 +124,8 @@ def main(arguments: list[str] | None = None) -> int:
         index = write_site(as_they_ran).relative_to(ROOT)
         print(f"\nThe pages are in {index.parent}; open {index} in a browser.")
     if changed and not options.write:
-        print("A notebook differs: if you changed it on purpose, run `make book` and look at the difference with git.")
+        print("A notebook differs. If you changed it on purpose, run `make book` and look at the difference with git.")
+        print("JupyterLab saves a notebook that was only opened: `git checkout notebooks` brings it back.")
     return 1 if changed and options.check else 0
 
 

@@ -6,7 +6,7 @@ there is no citation. `SATP 8.2, 5.3.9` cites two sections, `SATP figure 2` cite
 
 Of the lines that cite a section one is the best: the definition that speaks of the fewest sections comes first,
 then lines outside of any definition, then the opening lines of a module; a line that names only a figure of the
-section counts one less. Reading order decides what is left.
+section counts one less; the table of the fields' meanings comes last. Reading order decides what is left.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS: dict[str, Any] = json.loads((Path(__file__).parent / "sections.json").read_text(encoding="utf-8"))
 
+WORDS, LAST = "protocol/messages/meanings.py", 4  # it says what sections say, and does none of it
 GAP = r"(?:[ ]|[ ]*\n[ ]*(?:\#[ ])?)"  # a blank; or the end of a line, of a comment too
 NUMBER = r"\d+(?:\.\d+)*"
 MORE = rf"(?:,|,?{GAP}(?:and|or|to)){GAP}"
@@ -165,4 +166,5 @@ def rank_lines(text: str, file: str) -> Iterator[tuple[Section, tuple[int, int],
     for citation, number, node in found:
         spoken_of = {other.section for other, _, where in found if where is node} if node else set()
         kind = (0 if node else 2 if number <= opening else 1) + citation.by_figure
+        kind = LAST if file == WORDS else kind
         yield citation.section, (kind, len(spoken_of)), Line(file, number, node.name if node else "")

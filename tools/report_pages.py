@@ -212,7 +212,7 @@ def write_counts(head: str, counts: list[tuple[str, int]]) -> str:
 def count_rows(made: Iterable[Made]) -> list[tuple[str, int]]:
     """In how many reports each row decided, in the order of the table."""
     counts = Counter(letter for each in made if each.end for letter in set(each.end["letters"]) or {""})
-    named = [(f"{row.letter} {row.title} -> {row.verdict}", counts[row.letter]) for row in TABLE_2]
+    named = [(f"row {row.letter}: {row.title} -> {row.verdict}", counts[row.letter]) for row in TABLE_2]
     return [each for each in [*named, ("none: no session was left to compare", counts[""])] if each[1]]
 
 

@@ -2,9 +2,10 @@
 
     python -m tools.site                the pages of the notebooks as they are stored, without running them
 
-`make demo` runs the notebooks first and then writes the same pages. The notebooks, the findings, the glossary and
-the modules of the package become pages; links between them lead to pages and lines. index.html has the search, and
-sections.html lists, without any script, which cell and which line cites which section of which document.
+`make demo` runs the notebooks first and then writes the same pages. The notebooks, the findings, the clauses, the
+message tables, the glossary, the modules of the package and the tests that a clause names become pages; links between
+them lead to pages and lines. index.html has the search, and sections.html lists, without any script, which cell and
+which line cites which section of which document.
 Pages follow the light or dark theme of the reader; figures are part of the page, so their words can be found.
 """
 
@@ -20,9 +21,21 @@ from pathlib import Path
 from typing import Any
 
 from tools import site_pages
+from tools.clauses import PAGE as CLAUSES
 from tools.links import GLOSSARY
 from tools.notebooks import ROOT, find_notebooks
-from tools.site_pages import FINDINGS, HREF, read_notebook, write_code, write_document, write_notebook, write_style
+from tools.site_pages import (
+    FINDINGS,
+    HREF,
+    SCHEMAS,
+    TABLES,
+    read_notebook,
+    write_code,
+    write_document,
+    write_notebook,
+    write_style,
+    write_tests,
+)
 from tools.site_search import write_index, write_sections
 
 
@@ -46,9 +59,13 @@ def write_site(run: dict[Path, Any] | None = None) -> Path:
     for path, notebook in notebooks.items():
         write_notebook(notebook, path)
     write_document(FINDINGS, "Findings")
+    write_document(CLAUSES, "Clauses")
+    write_document(TABLES, "Message tables")
+    write_document(SCHEMAS, "JSON Schemas")
     if GLOSSARY.exists():
         write_document(GLOSSARY, "Glossary")
     write_code()
+    write_tests()
     write_sections(notebooks)
     index = write_index(notebooks)
     list(copy_files())

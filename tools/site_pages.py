@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.citations import find_citations, list_modules
+from tools.clauses import list_tests, read_all
 from tools.links import GLOSSARY, NAVIGATION, strip_notebook
 from tools.notebooks import ROOT, WIDGET_VIEW, find_notebooks, read_title
 
@@ -23,6 +24,8 @@ PAGES = ROOT / "build" / "book"
 REPORTS = ROOT / "build" / "reports"
 HERE = Path(__file__).parent
 FINDINGS = ROOT / "docs" / "findings.md"
+TABLES = ROOT / "docs" / "message-tables.md"
+SCHEMAS = ROOT / "docs" / "schemas" / "README.md"
 BINDER = re.compile(r"https://mybinder\.org/v2/\S+?(?=\))")
 PANELS = re.compile(r"\b(?:CrashLab|RuleLab)\(")
 BEST_FIRST = ("text/html", "image/svg+xml", "text/plain")
@@ -56,6 +59,8 @@ def find_page(path: str) -> str:
         return "code/" + path.removeprefix("protocol/").removesuffix(".py") + ".html"
     if path == "README.md":
         return "index.html"
+    if path == SCHEMAS.relative_to(ROOT).as_posix():
+        return "schemas.html"
     if path.endswith(".md"):
         return posixpath.basename(path).removesuffix(".md") + ".html"
     return f"files/{path}"
@@ -81,7 +86,8 @@ def frame(title: str, body: str, page: str, way: str = "", wide: bool = False) -
     """A page with its bar: the way through the book, the lists, and the search."""
     up = "../" * page.count("/")
     lists = [("index.html", "contents"), ("sections.html", "sections"), ("code/index.html", "code")]
-    lists += [("findings.html", "findings")] + [("glossary.html", "glossary")] * GLOSSARY.exists()
+    lists += [("message-tables.html", "messages"), ("findings.html", "findings"), ("clauses.html", "clauses")]
+    lists += [("glossary.html", "glossary")] * GLOSSARY.exists()
     links = [
         f'<a href="{up}{to}"' + (' aria-current="page"' if to == page else "") + f">{name}</a>" for to, name in lists
     ]
@@ -282,6 +288,15 @@ def write_code() -> list[Path]:
     )
     body = f'<h1>The package, in reading order</h1>\n<ol class="modules">\n{items}\n</ol>'
     return [*pages, put("code/index.html", frame("The package", body, "code/index.html"))]
+
+
+def write_tests() -> list[Path]:
+    """A page for each file of tests that the clause index leads to."""
+    pages = []
+    for file in list_tests(read_all()):
+        page, text = find_page(file), (ROOT / file).read_text(encoding="utf-8")
+        pages.append(put(page, frame(file, f"<h1>{file}</h1>\n{render_module(text, page)}", page, wide=True)))
+    return pages
 
 
 def write_style() -> Path:

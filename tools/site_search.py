@@ -1,7 +1,7 @@
 """What the site's search knows, and the page of sections, which needs no script.
 
-An entry is a section of a document, a heading or a cell of a notebook, a finding, a word of the glossary, a module or
-a definition. A section's entry carries what cites it: the cells of the notebooks and the lines of the package.
+An entry is a section of a document, a heading or a cell of a notebook, a finding, a clause, a word of the glossary, a
+module or a definition. A section's entry carries what cites it: cells of the notebooks, and lines of the package.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.citations import DOCUMENTS, ROOT, Section, find_citations, list_modules, read_code
+from tools.clauses import read_all
 from tools.links import GLOSSARY
 from tools.site_pages import (
     FINDINGS,
@@ -143,6 +144,15 @@ def list_glossary_entries() -> Iterator[Entry]:
             )
 
 
+def list_clause_entries() -> Iterator[Entry]:
+    for clause in read_all():
+        title, words = (
+            f"{clause.document} {clause.id}, {clause.keyword}",
+            f"{clause.says} {clause.standing}. {clause.why}",
+        )
+        yield make_entry("clause", title, f"clauses.html#{clause.anchor}", read_plain(words))
+
+
 def list_code_entries() -> Iterator[Entry]:
     says = read_rows("protocol")
     for path in list_modules():
@@ -162,6 +172,7 @@ def list_entries(notebooks: dict[Path, Any]) -> list[Entry]:
         *list_glossary_entries(),
         *list_notebook_entries(notebooks),
         *list_finding_entries(),
+        *list_clause_entries(),
         *list_code_entries(),
     ]
 

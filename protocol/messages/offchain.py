@@ -30,11 +30,16 @@ import bech32
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from protocol.errors import Refused
+from protocol.messages.meanings import OURS
 from protocol.objects import Json
 
 T = TypeVar("T")
 M = TypeVar("M", bound="OffChainObject")
 PREFIXES = ("lbr", "tlb", "dm", "tdm", "pdm")  # LIP-5 and DIP-5: which network an address is for
+# bech32 of version 1 and 24 bytes, in one case; what a pattern cannot say is the checksum
+ADDRESS_PATTERN = f"^({'|'.join(PREFIXES)})1p[02-9ac-hj-np-z]{{45}}$"
+ADDRESS_PATTERN += "|" + ADDRESS_PATTERN.upper()
+DATE_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 LARGEST = 2**53 - 1  # the largest integer that canonical JSON says exactly
 
 
@@ -103,11 +108,11 @@ def _refuse_truth(value: object) -> object:
     return value
 
 
-AddressText = Annotated[str, AfterValidator(_check_address)]
+AddressText = Annotated[str, AfterValidator(_check_address), Field(json_schema_extra={"pattern": ADDRESS_PATTERN})]
 Cid = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
 Country = Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")]
 Hex = Annotated[str, StringConstraints(pattern="^([0-9a-f]{2})+$")]
-Date = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_check_date)]
+Date = Annotated[str, StringConstraints(pattern=DATE_PATTERN), AfterValidator(_check_date)]
 Uint = Annotated[int, Field(ge=0, le=LARGEST)]
 ReferenceId = Annotated[str, StringConstraints(pattern="^[0-9a-z]{1,80}_.{1,64}$")]
 Reads = dict[ReferenceId, Cid]
@@ -350,7 +355,7 @@ class CommandResponseObject(OffChainObject):
     status: Literal["success", "failure"]
     error: Optional[list[OffChainErrorObject]] = None
     cid: Optional[Cid] = None
-    result: Optional[Annotated[Answer, Field(discriminator="object_type")]] = None
+    result: Annotated[Optional[Annotated[Answer, Field(discriminator="object_type")]], OURS] = None
 
     def is_final(self) -> bool:
         """Whether the same command can ever be answered otherwise (LIP-1, "Network Error Handling")."""

@@ -25,22 +25,22 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, TypeAdapter, ValidationError
 
 from protocol.errors import INVALID_MESSAGE_TYPE, Refused
-from protocol.messages.satp import Jwk, Sha256, Text, Time, Uuid, _Model
+from protocol.messages.meanings import OURS
+from protocol.messages.satp import CODE_PATTERN, JWS_PATTERN, Jwk, Sha256, Text, Time, Uuid, _Model
 from protocol.objects import Json
 
 RECOVERY_NAMESPACE = "urn:ietf:SATP-2pc:msgtype:"
 MOST_SESSIONS = 10_000  # in one offer or answer: an answer about so many takes 4.1 MB
 MOST_TAKEOVERS = 64  # in one offer or answer: a line of certificates of 0.6 kB each
 MOST_EVIDENCE = 64  # signed messages and receipts in one dispute: two whole chains, and all receipts, are 40
-OURS = Field(json_schema_extra={"ours": True})
 
 CrashErrorCode = Literal["process", "power", "storage-tail", "storage", "key", "connection", "replaced"]
 LogWord = Literal["nothing", "open", "prepared", "committed", "leaving", "left", "complete", "frozen"]
 LedgerWord = Literal["untouched", "held", "final", "undone"]
 Verdict = Literal["continue", "complete", "back out", "unknown", "dispute"]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
-Jws = Annotated[str, Field(pattern=r"^[\w-]+\.[\w-]+\.[\w-]+$")]
-Thumbprint = Annotated[str, Field(pattern=r"^[\w-]{43}$")]  # RFC 7638, SHA-256
+Jws = Annotated[str, Field(pattern=JWS_PATTERN)]
+Thumbprint = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]  # RFC 7638, SHA-256
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+=*$")]
 
 
@@ -79,6 +79,8 @@ class Takeover(_Model):
 
 
 class _Recovery(_Model):
+    """What all messages of a recovery have (RECOVERY 5.3)."""
+
     messageType: str
 
 
@@ -188,7 +190,7 @@ class RecoverUpdateAck(_OfSession):
 
 
 class RecoverSuccess(_OfSession):
-    """RECOVER-SUCCESS: both sides hold the same chain. Its type is ours: the draft has none left (R22)."""
+    """RECOVER-SUCCESS (RECOVERY 5.3.3): both hold the same chain. Its type is ours: the draft has none left (R22)."""
 
     messageType: Annotated[Literal["urn:ietf:SATP-2pc:msgtype:recover-success-msg"], OURS]
     hashRecoverUpdateAckMessage: Annotated[Sha256, OURS]
@@ -220,7 +222,7 @@ class Rollback(_OfSession):
     actionsPerformed: list[Text]
     proofs: list[Jws]
     reason: Annotated[Text, OURS]
-    code: Annotated[str | None, Field(pattern=r"^err_\d+\.\d+\.\d+$"), OURS] = None
+    code: Annotated[str | None, Field(pattern=CODE_PATTERN), OURS] = None
     hashPrevMessage: Annotated[Sha256 | None, OURS] = None
     timestamp: Annotated[Time, OURS]
 

@@ -23,6 +23,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from protocol.errors import INVALID_MESSAGE_TYPE, SATP_CODES, Refused, satp_code
+from protocol.messages.meanings import OURS
 from protocol.objects import Json, digest
 from protocol.signing import extract, read_payload
 
@@ -31,11 +32,15 @@ VERSION = "1.0"
 NO_ID = "00000000-0000-0000-0000-000000000000"  # in errors about messages whose ids could not be read
 
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+TIME_PATTERN = r"^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9](\.[0-9]+)?Z$"
+JWS_PATTERN = r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$"
+CODE_PATTERN = r"^err_[0-9]+\.[0-9]+\.[0-9]+$"
 Uuid = Annotated[str, StringConstraints(pattern=UUID_PATTERN)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-Time = Annotated[str, StringConstraints(pattern=r"^\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\d(\.\d+)?Z$")]
-Jwk = dict[str, Any]
+Time = Annotated[str, StringConstraints(pattern=TIME_PATTERN)]
+KEY_TYPE: dict[str, Any] = {"kty": {"type": "string", "description": "The type of the key (RFC 7517)."}}
+Jwk = Annotated[dict[str, Any], Field(json_schema_extra={"required": ["kty"], "properties": KEY_TYPE})]
 LockType = Literal["TIME_LOCK", "HASH_LOCK", "HASH_TIME_LOCK"]
 Seconds = Annotated[int, Field(gt=0, le=10 * 365 * 86400)]
 
@@ -80,7 +85,7 @@ class Capabilities(_Model):
 class AssertionClaim(_Model):
     """What the four claims carry (SATP 9.1, 10.2, 10.3, 10.4 leave it open): the network's receipt, a compact JWS."""
 
-    receipt: Annotated[str, StringConstraints(pattern=r"^[\w-]+\.[\w-]+\.[\w-]+$")]
+    receipt: Annotated[str, StringConstraints(pattern=JWS_PATTERN), OURS]
 
 
 class Message(_Model):
@@ -110,7 +115,7 @@ class ProposalReceipt(Message):
     version: Text
     hashTransferInitClaim: Sha256
     timestamp: Time
-    hashPrevMessage: Sha256
+    hashPrevMessage: Annotated[Sha256, OURS]
 
 
 class TransferCommence(Message):
@@ -208,14 +213,14 @@ class ErrorMessage(Message):
 
     messageType: Literal["urn:ietf:params:satp:core:msgtype:error-msg"]
     version: Text
-    type: Annotated[str, StringConstraints(pattern=r"^urn:ietf:params:satp:core:error:err_\d+\.\d+\.\d+$")]
+    type: Annotated[str, StringConstraints(pattern=r"^urn:ietf:params:satp:core:error:err_[0-9]+\.[0-9]+\.[0-9]+$")]
     status: int
     title: Text
     detail: str | None = None
     instance: str | None = None
     prevMsgType: str | None = None
     hashPrevMessage: Sha256
-    hashRefusedMessage: Sha256 | None = None
+    hashRefusedMessage: Annotated[Sha256 | None, OURS] = None
     timestamp: Time
 
 
@@ -227,11 +232,11 @@ class SessionAbort(Message):
     """
 
     messageType: Literal["urn:ietf:params:satp:core:msgtype:session-abort-msg"]
-    reason: Text
-    code: Annotated[str, StringConstraints(pattern=r"^err_\d+\.\d+\.\d+$")] | None = None
-    receipts: list[str]
-    hashPrevMessage: Sha256
-    timestamp: Time
+    reason: Annotated[Text, OURS]
+    code: Annotated[Annotated[str, StringConstraints(pattern=CODE_PATTERN)] | None, OURS] = None
+    receipts: Annotated[list[str], OURS]
+    hashPrevMessage: Annotated[Sha256, OURS]
+    timestamp: Annotated[Time, OURS]
 
 
 AnyMessage = Annotated[
